@@ -1,0 +1,1 @@
+"""Networks, targets, replay buffer, self-play, learner, players."""

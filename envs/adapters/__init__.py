@@ -1,0 +1,1 @@
+"""Games of other libraries behind our contract, one file an ecosystem."""

@@ -1,0 +1,1 @@
+"""Native games on boards: batched rules in torch, one game a file."""

@@ -1,0 +1,191 @@
+"""What a game is: its description, what a step returns, and the two ways to write one.
+
+Shape legend (the whole code base uses it): B batch (copies of a game), A actions, P players, C H W planes
+and board, S symmetries.
+
+Conventions, stated once:
+  * A mask is True where an action is legal.
+  * `observation` is seen by the player to move ("mine", "theirs"), never by a fixed seat.
+  * `reward[b, p]` is what seat p received for the move that was just played, before any discount.
+  * `terminated` ends the game by its rules; `truncated` ends it by a limit, and its value goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class ObservationKind(enum.StrEnum):
+    """How a network reads an observation: one shared encoder a kind."""
+
+    GRID = "grid"  # [C, H, W] planes; plane 0 is mine and plane 1 theirs when `GameSpec.board_planes`
+    PIXELS = "pixels"  # [C, H, W] of uint8
+    VECTOR = "vector"  # [N]
+    TOKENS = "tokens"  # [N] of int64
+
+
+@dataclasses.dataclass(frozen=True)
+class ObservationSpec:
+    """Kind, shape and storage type of one observation (without the batch dimension)."""
+
+    kind: ObservationKind
+    shape: tuple[int, ...]
+    dtype: torch.dtype = torch.float32  # uint8 for planes of zeros and ones and for pixels: a quarter of the memory
+
+
+@dataclasses.dataclass(frozen=True)
+class GameSpec:
+    """Everything that the rest of the program may know about a game without playing it."""
+
+    name: str
+    observation: ObservationSpec
+    num_actions: int
+    version: int = 1  # raised whenever behaviour changes, so that old records are not read as new ones
+    num_players: int = 1
+    zero_sum: bool = False  # two players only: the value of one is minus the other's
+    stochastic: bool = False
+    perfect_information: bool = True
+    reward_range: tuple[float, float] = (-float("inf"), float("inf"))  # of one step
+    max_length: int | None = None  # moves until the game ends or is truncated; None: unknown
+    family: str = "other"  # held-out splits are made by family
+    board_planes: bool = False  # grid only: planes 0 and 1 are "mine" and "theirs", shared by all board games
+    action_keys: tuple[str, ...] | None = None
+    """What each action means, `A` strings. Games that use the same key share that action's embedding:
+    `cell ROW COLUMN` for a placement, `column COLUMN` for a drop. None: every action is the game's own."""
+    symmetries: Symmetries | None = None
+    solvable: bool = False  # small enough that `envs.solver` enumerates every position
+    native: bool = False  # rules are pure functions on tensors
+
+    def __post_init__(self) -> None:
+        if self.action_keys is not None and len(self.action_keys) != self.num_actions:
+            raise ValueError(
+                f"{self.name}: action_keys has {len(self.action_keys)} entries for {self.num_actions} actions; "
+                "give one key an action, or leave action_keys out"
+            )
+        if self.zero_sum and self.num_players != 2:
+            raise ValueError(f"{self.name}: zero_sum needs num_players=2, found {self.num_players}")
+        if self.num_actions < 1 or self.num_players < 1:
+            raise ValueError(f"{self.name}: num_actions and num_players must be at least 1")
+
+    def keys(self) -> tuple[str, ...]:
+        """The `A` action keys, the game's own ones filled in."""
+        return self.action_keys or tuple(f"{self.name} {action}" for action in range(self.num_actions))
+
+
+@dataclasses.dataclass(frozen=True)
+class Symmetries:
+    """Relabellings under which the rules do not change; entry 0 is the identity.
+
+    `observation[:, :, cells[s]]` on the flattened board is the board under symmetry s, and the move that was
+    `a` is then called `actions[s, a]`.
+    """
+
+    cells: tuple[tuple[int, ...], ...]  # [S, H * W]
+    actions: tuple[tuple[int, ...], ...]  # [S, A]
+
+
+def cell_keys(height: int, width: int) -> tuple[str, ...]:
+    """Action keys of a game whose move is a cell of the board, row by row: `H * W` strings."""
+    return tuple(f"cell {row} {column}" for row in range(height) for column in range(width))
+
+
+class Timestep(NamedTuple):
+    """What B copies show after a reset or a step. Copies that ended have already begun their next episode."""
+
+    observation: Tensor  # [B, *shape] of the spec's dtype, seen by the player to move
+    legal: Tensor  # [B, A] bool
+    to_play: Tensor  # [B] int64, the seat to move
+    reward: Tensor  # [B, P] float32, for the move just played (zeros after a reset)
+    terminated: Tensor  # [B] bool: the episode ended by the rules
+    truncated: Tensor  # [B] bool: the episode was cut off by a limit
+    final_observation: Tensor  # [B, *shape]: the last observation of the episode that ended, else `observation`
+    final_to_play: Tensor  # [B] int64: the seat whose view `final_observation` takes
+
+
+class Playable(NamedTuple):
+    """The rules' answer to one move in each of B positions."""
+
+    state: Any  # a NamedTuple of tensors, each [B, ...]
+    reward: Tensor  # [B, P] float32
+    terminated: Tensor  # [B] bool
+
+
+class NativeGame(Protocol):
+    """Batched rules as pure functions on tensors: the first way to write a game.
+
+    A state is a NamedTuple of tensors whose first dimension is B; functions never change their arguments. They
+    run on any device and serve as the exact model for search.
+    """
+
+    spec: GameSpec
+
+    def initial(self, seed: Tensor) -> Any:
+        """First positions. seed: [B] int64, one an episode; games without chance ignore its value."""
+        ...
+
+    def legal(self, state: Any) -> Tensor:
+        """[B, A] bool; after the end of a game any non-empty mask."""
+        ...
+
+    def to_play(self, state: Any) -> Tensor:
+        """[B] int64, the seat to move."""
+        ...
+
+    def observe(self, state: Any) -> Tensor:
+        """[B, *spec.observation.shape] of the spec's dtype, seen by the player to move."""
+        ...
+
+    def play(self, state: Any, action: Tensor) -> Playable:
+        """Play `action` [B] int64 in each position. Legality is the caller's business."""
+        ...
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """B copies of one game with auto-reset; what self-play and evaluation drive.
+
+    `envs.batch.NativeEnvironment` and every adapter provide it. Episode number n of copy b has the seed
+    `episode_seed(base_seed, b, n)`; given that seed and its actions an episode is the same, always.
+    """
+
+    spec: GameSpec
+    num_copies: int
+
+    def reset(self) -> Timestep:
+        """Begin episode 0 of every copy."""
+        ...
+
+    def step(self, action: Tensor) -> Timestep:
+        """Play `action` [B] int64 (CPU); copies whose episode ends begin the next one at once."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Enough to continue to the bit: nested dicts of tensors and JSON values (never pickled objects)."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> Timestep:
+        """Continue from `state_dict()`; returns the current timestep (wrapped games replay their actions)."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def episode_seed(base_seed: int, copy: int | np.ndarray, episode: int | np.ndarray) -> np.ndarray:
+    """The seed of an episode: 31 bits mixed from run seed, copy and episode number (SplitMix64).
+
+    copy, episode: integers or arrays that broadcast; returns int64 of the broadcast shape.
+    """
+    with np.errstate(over="ignore"):
+        word = np.uint64(base_seed) * np.uint64(0x9E3779B97F4A7C15)
+        for part in (copy, episode):
+            word = (word ^ np.asarray(part).astype(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
+            word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            word = word ^ (word >> np.uint64(31))
+    return (word >> np.uint64(33)).astype(np.int64)

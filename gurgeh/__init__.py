@@ -1,0 +1,1 @@
+"""The command line, the loop and the run directory."""

@@ -1,0 +1,1 @@
+"""The transfer monitor: reads records and returns records."""
