@@ -14,6 +14,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import importlib
+import importlib.util
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -157,8 +161,8 @@ class Environment(Protocol):
     spec: GameSpec
     num_copies: int
 
-    def reset(self) -> Timestep:
-        """Begin episode 0 of every copy."""
+    def reset(self, seeds: np.ndarray | None = None) -> Timestep:
+        """Begin episode 0 of every copy; `seeds` [B] int64 take the place of the seeds of these first episodes."""
         ...
 
     def step(self, action: Tensor) -> Timestep:
@@ -174,6 +178,33 @@ class Environment(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Game:
+    """A game that can be played: what `envs.registry.make` returns and what adapters build."""
+
+    name: str  # `envs.registry.make(name)` makes the same game again
+    spec: GameSpec
+    build: Callable[[int, int], Environment]  # (num_copies, base seed)
+    native: NativeGame | None = None  # its rules as pure functions on tensors, where it has them
+
+    def environment(self, num_copies: int, seed: int) -> Environment:
+        """B = `num_copies` copies; episode n of copy b gets the seed `episode_seed(seed, b, n)`."""
+        if num_copies < 1:
+            raise ValueError(f"{self.name}: num_copies must be at least 1, found {num_copies}")
+        return self.build(num_copies, seed)
+
+
+class MissingExtraError(ValueError):
+    """A game needs a package that is not installed."""
+
+
+def need(module: str, package: str, extra: str) -> ModuleType:
+    """Import `module` of the distribution `package`, or say which extra of gurgeh brings it."""
+    if importlib.util.find_spec(module.partition(".")[0]) is None:
+        raise MissingExtraError(f"{package} is not installed: pip install 'gurgeh[{extra}]'")
+    return importlib.import_module(module)
 
 
 def episode_seed(base_seed: int, copy: int | np.ndarray, episode: int | np.ndarray) -> np.ndarray:

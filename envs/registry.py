@@ -1,0 +1,220 @@
+"""From a name, a file or an installed package to a game.
+
+    tictactoe                      native rules, one file of envs/boards/ each
+    CartPole-v1                    any Gymnasium id
+    ale/Pong, ale/Pong:100k        PREFIX/NAME[:PRESET]: the adapter envs/adapters/PREFIX.py
+    my_game.py, my_game.py:Name    a file of the user's
+    anything                       offered by an installed package under the entry-point group `gurgeh.games`
+
+Nothing is listed by hand here: native games and adapters are found by their files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import envs.adapters
+import envs.boards
+from envs.batch import NativeEnvironment
+from envs.game import Game, GameSpec
+
+GROUP = "gurgeh.games"
+FALLBACK = "gymnasium"  # the adapter that is asked for names without a prefix
+NATIVE_METHODS = ("initial", "legal", "to_play", "observe", "play")
+
+
+def make(name: str) -> Game:
+    """The game called `name` (see the top of this file), ready to build environments.
+
+    Raises ValueError for a name that nobody knows, for a file that offers no game, and (as MissingExtraError)
+    for a game whose package is not installed; each message says what to do.
+    """
+    path, _, attribute = name.partition(".py:")
+    if name.endswith(".py") or attribute:
+        return _from_file(Path(path if not attribute else path + ".py"), attribute)
+    if name in _native_modules():
+        return from_object(importlib.import_module(_native_modules()[name]).GAME, name)
+    if name in _entry_points():
+        return _from_entry_point(_entry_points()[name])
+    prefix, _, rest = name.partition("/")
+    if prefix in _adapters():
+        if not rest:
+            raise ValueError(f"{name!r} names no game: write {prefix}/NAME; `gurgeh games list` shows the names")
+        return _adapter(prefix).make(rest)
+    known = _adapter(FALLBACK).find(name)
+    if known is None:
+        raise ValueError(unknown(name, names()))
+    return known
+
+
+def names() -> list[str]:
+    """Every game that can be named without a file: native ones, entry points, then each adapter's."""
+    adapted = [name for prefix in _adapters() for name in _adapter(prefix).names()]
+    return [*_native_modules(), *_entry_points(), *adapted]
+
+
+def unknown(name: str, known: list[str], what: str = "game") -> str:
+    """The text of the error for a name that is not in `known`."""
+    lower = {candidate.lower(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.6)
+    if not close:  # a part of a name: "pong" for "ale/Pong"
+        close = [candidate for candidate in lower if name.lower() in candidate][:3]
+    hint = f"did you mean {' or '.join(lower[candidate] for candidate in close)}? " if close else ""
+    return f"unknown {what} {name!r}: {hint}`gurgeh games list` shows every name"
+
+
+def from_object(thing: Any, name: str) -> Game:
+    """The game that an author's object stands for.
+
+    thing: native rules (a class or an object with `spec` and the five functions), a Game, a factory
+    `(num_copies, seed) -> Environment`, or a class or function without arguments that makes a Gymnasium
+    or PettingZoo AEC environment.
+    """
+    if isinstance(thing, Game):
+        return dataclasses.replace(thing, name=name)
+    if hasattr(thing, "initial"):
+        return _native(thing() if inspect.isclass(thing) else thing, name)
+    if not callable(thing):
+        raise ValueError(
+            f"{name}: a {type(thing).__name__} is no game; offer native rules or a function that makes one"
+        )
+    required = [
+        parameter.name for parameter in _parameters(thing) if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]  # fmt: skip
+    if required == ["num_copies", "seed"]:
+        factory: Any = thing
+        return Game(name, factory(1, 0).spec, factory)
+    if required:
+        raise ValueError(
+            f"{name}: called with {', '.join(required)}; a factory takes (num_copies, seed) and returns an "
+            "Environment, or takes nothing and returns a Gymnasium or PettingZoo environment"
+        )
+    return _from_maker(thing, name)
+
+
+def _from_maker(maker: Any, name: str) -> Game:
+    """A game from a function without arguments."""
+    made = maker()
+    if isinstance(made, Game):
+        return dataclasses.replace(made, name=name)
+    if all(hasattr(made, method) for method in NATIVE_METHODS):
+        return _native(made, name)
+    for prefix in _adapters():
+        wrap = getattr(_adapter(prefix), "wrap", None)
+        game = wrap(maker, made, name) if wrap else None
+        if game is not None:
+            return game
+    raise ValueError(
+        f"{name}: made a {type(made).__name__}, which is no game; return native rules, a gymnasium.Env or a "
+        "PettingZoo AECEnv"
+    )
+
+
+def _native(rules: Any, name: str) -> Game:
+    missing = [method for method in NATIVE_METHODS if not callable(getattr(rules, method, None))]
+    if missing or not isinstance(getattr(rules, "spec", None), GameSpec):
+        raise ValueError(
+            f"{name}: native rules need `spec = GameSpec(...)` and {', '.join(NATIVE_METHODS)}; "
+            f"missing: {', '.join(missing) or 'spec'}"
+        )
+    return Game(name, rules.spec, functools.partial(NativeEnvironment, rules), rules)
+
+
+def _parameters(thing: Any) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(thing).parameters.values())
+    except ValueError:  # some C callables have no signature
+        return []
+
+
+def _from_file(path: Path, attribute: str) -> Game:
+    """A game from a file: `attribute`, else `GAME`, else the only class of rules or environment in it."""
+    module = _load(path)
+    name = f"{path.resolve()}:{attribute}" if attribute else str(path.resolve())
+    if attribute:
+        if not hasattr(module, attribute):
+            offered = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+            raise ValueError(unknown(attribute, offered, f"name in {path}").rpartition(": ")[0] + f"; it has {offered}")
+        return from_object(getattr(module, attribute), name)
+    if hasattr(module, "GAME"):
+        return from_object(module.GAME, name)
+    classes = [
+        value for value in vars(module).values() if inspect.isclass(value) and value.__module__ == module.__name__
+        and (all(hasattr(value, method) for method in NATIVE_METHODS) or hasattr(value, "action_space"))
+    ]  # fmt: skip
+    classes = classes or [
+        value for value in vars(module).values() if inspect.isclass(value) and value.__module__ == module.__name__
+        and hasattr(value, "reset") and hasattr(value, "step")
+    ]  # fmt: skip
+    if len(classes) != 1:
+        found = ", ".join(value.__name__ for value in classes) or "none"
+        raise ValueError(f"{path}: which game? Found {found}; write GAME = ... in it, or name one as {path}:NAME")
+    return from_object(classes[0], name)
+
+
+def _load(path: Path) -> ModuleType:
+    """The module of a user's file, executed once until the file changes."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; a game is a name (`gurgeh games list`) or a path to a Python file")
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    key = "gurgeh_file_" + hashlib.sha256(f"{path.resolve()} {content}".encode()).hexdigest()[:16]
+    if key in sys.modules:
+        return sys.modules[key]
+    found = importlib.util.spec_from_file_location(key, path)
+    assert found, f"{path} has no import specification"
+    assert found.loader, f"{path} has no loader"
+    module = importlib.util.module_from_spec(found)
+    sys.modules[key] = module
+    try:
+        found.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[key]
+        raise ValueError(f"{path}: cannot be imported: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _from_entry_point(point: importlib.metadata.EntryPoint) -> Game:
+    try:
+        thing = point.load()
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{point.name}: the plug-in {point.value} does not load: {error}") from error
+    return from_object(thing, point.name)
+
+
+def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
+    """Plug-ins by name; a plug-in cannot take the name of a native game."""
+    return {point.name: point for point in importlib.metadata.entry_points(group=GROUP)}
+
+
+@functools.cache
+def _native_modules() -> dict[str, str]:
+    """Module by game, for every file of envs/boards/ with a GAME."""
+    modules = {}
+    for found in pkgutil.iter_modules(envs.boards.__path__):
+        module = importlib.import_module(f"envs.boards.{found.name}")
+        if hasattr(module, "GAME"):
+            modules[module.GAME.spec.name] = module.__name__
+    return modules
+
+
+@functools.cache
+def _adapters() -> tuple[str, ...]:
+    """The prefixes: one adapter a file."""
+    return tuple(sorted(found.name for found in pkgutil.iter_modules(envs.adapters.__path__)))
+
+
+def _adapter(prefix: str) -> ModuleType:
+    return importlib.import_module(f"envs.adapters.{prefix}")
