@@ -1,5 +1,35 @@
-"""Batched tree search over a learned (or exact) model: torch only, nothing of ours."""
+"""Batched tree search over a learned (or exact) model: torch and numba only, nothing of ours. See docs/search.md."""
 
-from search.tree import RecurrentFn, Result, Root, Step, Tree
+from search.config import (
+    FixedRange,
+    GumbelConfig,
+    NodeRange,
+    PUCTConfig,
+    RowScale,
+    TreeRange,
+    Unit,
+    Unscaled,
+    Unvisited,
+)
+from search.policies import gumbel_muzero, muzero
+from search.tree import UNVISITED, RecurrentFn, Result, Root, Step, Tree
 
-__all__ = ["RecurrentFn", "Result", "Root", "Step", "Tree"]
+__all__ = [
+    "UNVISITED",
+    "FixedRange",
+    "GumbelConfig",
+    "NodeRange",
+    "PUCTConfig",
+    "RecurrentFn",
+    "Result",
+    "Root",
+    "RowScale",
+    "Step",
+    "Tree",
+    "TreeRange",
+    "Unit",
+    "Unscaled",
+    "Unvisited",
+    "gumbel_muzero",
+    "muzero",
+]

@@ -1,0 +1,137 @@
+"""How a search chooses: `GumbelConfig`, `PUCTConfig`, and the units in which differences of Q count.
+
+A Q enters a score as `(q - v) / unit`, v being a value of the node itself (subtracting it changes no argmax and no
+softmax, and keeps float32 precise). The *unit* is what the transforms below differ in.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Unscaled:
+    """Q as it is: one unit of return counts as one."""
+
+
+@dataclass(frozen=True)
+class RowScale:
+    """Unit `Root.value_scale[row]`: one number a row, that is a game, chosen by the caller; it does not drift inside
+    a search. Ones where the root carries none."""
+
+
+@dataclass(frozen=True)
+class NodeRange:
+    """Unit: highest less lowest Q at the node (min-max per node, as mctx does).
+
+    Counted in: for PUCT the visited Qs and the node's own mean value, for Gumbel the completed Qs.
+    """
+
+    epsilon: float = 1e-6
+    """The smallest unit; below it differences of Q are taken for rounding."""
+
+
+@dataclass(frozen=True)
+class TreeRange:
+    """Unit: highest less lowest Q that any backup of this row's tree has seen (min-max per tree, as in the MuZero
+    paper, appendix B), each Q in its own mover's view, the root's network value counted too. Never across rows."""
+
+    epsilon: float = 1e-6
+    """The smallest unit; below it differences of Q are taken for rounding."""
+
+
+@dataclass(frozen=True)
+class FixedRange:
+    """Unit `high - low`: returns are known to lie in this range."""
+
+    low: float = -1.0
+    """The lowest return (what `Unvisited.LOWEST` gives)."""
+    high: float = 1.0
+    """The highest return."""
+
+    def __post_init__(self) -> None:
+        if not self.high > self.low:
+            raise ValueError(f"FixedRange needs high > low, found low={self.low}, high={self.high}")
+
+
+Unit = Unscaled | RowScale | NodeRange | TreeRange | FixedRange
+
+
+class Unvisited(enum.Enum):
+    """The Q of an action that PUCT has not tried yet."""
+
+    LOWEST = enum.auto()
+    """The lowest value in the unit's own range: of the node's value and its visited Qs (NodeRange, RowScale,
+    Unscaled), of the tree (TreeRange), `low` (FixedRange). mctx's choice."""
+    NODE = enum.auto()
+    """The node's own mean value."""
+
+
+@dataclass(frozen=True)
+class GumbelConfig:
+    """Gumbel MuZero (Danihelka et al. 2022)."""
+
+    max_considered: int = 16
+    """m: how many root actions sequential halving starts from (fewer where fewer are legal)."""
+    gumbel_scale: float = 1.0
+    """Factor on the root's Gumbel noise; 0 makes `Result.action` the greedy one."""
+    visit_offset: float = 50.0
+    """c_visit of sigma(q) = (c_visit + max visits) * c_scale * (q - v_mix) / unit."""
+    value_scale: float = 0.1
+    """c_scale of the same formula."""
+    unit: Unit = field(default_factory=NodeRange)
+    """How Q is normalised: `Unscaled()`, `NodeRange()`, `TreeRange()`, `FixedRange(low, high)`, or `RowScale()`
+    (divided by the row's own `Root.value_scale`)."""
+    max_depth: int | None = None
+    """The deepest node, in edges from the root; a simulation that gets there backs that node up again. None: no
+    limit."""
+
+    def __post_init__(self) -> None:
+        _at_least("max_considered", self.max_considered, 1)
+        _at_least("gumbel_scale", self.gumbel_scale, 0)
+        _check_depth(self.max_depth)
+
+
+@dataclass(frozen=True)
+class PUCTConfig:
+    """MuZero's PUCT (Schrittwieser et al. 2020, appendix B):
+    `(q - v) / unit + P sqrt(N) / (1 + n) * (pb_c_init + log((N + pb_c_base + 1) / pb_c_base))`, where N counts the
+    node's own evaluation too (N = 1 + sum of n), so the first choice already follows the prior."""
+
+    pb_c_init: float = 1.25
+    """Weight of the prior."""
+    pb_c_base: float = 19652.0
+    """Visits at which the weight of the prior begins to grow."""
+    dirichlet_fraction: float = 0.25
+    """Share of Dirichlet noise in the root's prior; 0: none."""
+    dirichlet_alpha: float = 0.3
+    """Concentration of the noise, over the legal actions only."""
+    temperature: float = 1.0
+    """The action is drawn with probability proportional to visits ** (1 / temperature); 0: the most visited."""
+    unit: Unit = field(default_factory=NodeRange)
+    """How Q is normalised, as in `GumbelConfig.unit`."""
+    unvisited: Unvisited = Unvisited.LOWEST
+    """The Q of actions not tried yet."""
+    max_depth: int | None = None
+    """As in `GumbelConfig.max_depth`."""
+
+    def __post_init__(self) -> None:
+        if not self.pb_c_base > 0:
+            raise ValueError(f"pb_c_base must be above 0, found {self.pb_c_base}")
+        if not 0 <= self.dirichlet_fraction <= 1:
+            raise ValueError(f"dirichlet_fraction must lie in [0, 1], found {self.dirichlet_fraction}")
+        if not self.dirichlet_alpha > 0:
+            raise ValueError(f"dirichlet_alpha must be above 0, found {self.dirichlet_alpha}")
+        _at_least("temperature", self.temperature, 0)
+        _check_depth(self.max_depth)
+
+
+def _at_least(name: str, value: float, low: float) -> None:
+    if not value >= low:
+        raise ValueError(f"{name} must be at least {low}, found {value}")
+
+
+def _check_depth(max_depth: int | None) -> None:
+    if max_depth is not None and max_depth < 1:
+        raise ValueError(f"max_depth must be at least 1 or None, found {max_depth}")

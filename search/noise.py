@@ -1,0 +1,72 @@
+"""Noise from a seed per row, by a counter-based hash: entry (row, action) depends on the row's seed and the action's
+index only, not on the batch around the row and not on how many actions the batch is padded to."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+# SplitMix64 (Steele, Lea, Flood 2014), as signed 64-bit: torch's int64 product wraps as the unsigned one does.
+_WEYL = 0x9E3779B97F4A7C15 - 2**64
+_MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
+_MIX_2 = 0x94D049BB133111EB - 2**64
+
+GUMBEL, DIRICHLET, ACTION = 1, 2, 3  # streams: one a use, so that no two uses share numbers
+_TRIES = 8  # of Marsaglia and Tsang's rejection; each is refused with probability below 0.05
+_STREAMS_PER_USE = 64
+
+
+def _shift_right(x: Tensor, bits: int) -> Tensor:
+    """Logical shift: torch's own copies the sign bit."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _mix(x: Tensor) -> Tensor:
+    x = (x ^ _shift_right(x, 30)) * _MIX_1
+    x = (x ^ _shift_right(x, 27)) * _MIX_2
+    return x ^ _shift_right(x, 31)
+
+
+def _wrap(x: int) -> int:
+    """A Python integer as a signed 64-bit one."""
+    return (x + 2**63) % 2**64 - 2**63
+
+
+def uniform(seed: Tensor, num_actions: int, stream: int) -> Tensor:
+    """Uniform numbers strictly between 0 and 1, [B, num_actions] float64, from seed [B] int64."""
+    base = _mix(_mix(seed + _WEYL) ^ _wrap(_WEYL * (stream + 1)))
+    counter = torch.arange(1, num_actions + 1, device=seed.device) * _WEYL
+    bits = _mix(base[:, None] + counter[None, :])
+    # 52 bits and a half: the largest is then exactly representable below 1, so no logarithm sees 0 or 1.
+    return (_shift_right(bits, 12).double() + 0.5) * 2.0**-52
+
+
+def gumbel(seed: Tensor, num_actions: int, stream: int = GUMBEL) -> Tensor:
+    """Standard Gumbel numbers, [B, num_actions] float32, from seed [B] int64."""
+    return -torch.log(-torch.log(uniform(seed, num_actions, stream * _STREAMS_PER_USE))).float()
+
+
+def dirichlet(seed: Tensor, legal: Tensor, alpha: float) -> Tensor:
+    """Symmetric Dirichlet numbers over the legal actions of each row: [B, A] float32, 0 on the others, sums to 1.
+
+    seed [B] int64, legal [B, A] bool with at least one True a row. Normalised gamma variates (Marsaglia and Tsang
+    2000), in logarithms: at alpha = 0.03 the variates themselves would underflow.
+    """
+    num_actions = legal.shape[1]
+    stream = DIRICHLET * _STREAMS_PER_USE
+    d = alpha + 1 - 1 / 3  # sample at alpha + 1, then multiply by u ** (1 / alpha)
+    c = 1 / math.sqrt(9 * d)
+    log_gamma = torch.full(legal.shape, math.log(d), dtype=torch.float64, device=seed.device)
+    pending = torch.ones_like(legal)
+    for attempt in range(_TRIES):
+        first, second, third = (uniform(seed, num_actions, stream + 1 + 3 * attempt + k) for k in range(3))
+        normal = torch.sqrt(-2 * torch.log(first)) * torch.cos(2 * math.pi * second)
+        cube = (1 + c * normal) ** 3
+        log_cube = torch.log(cube.clamp_min(1e-300))
+        accepted = (cube > 0) & (torch.log(third) < 0.5 * normal**2 + d - d * cube + d * log_cube)
+        log_gamma = torch.where(pending & accepted, math.log(d) + log_cube, log_gamma)
+        pending = pending & ~accepted
+    log_gamma = log_gamma + torch.log(uniform(seed, num_actions, stream)) / alpha
+    return torch.softmax(log_gamma.masked_fill(~legal, -torch.inf), dim=1).float()

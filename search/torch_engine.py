@@ -1,0 +1,274 @@
+"""The vectorised engine: any device, plain torch operations, all B trees one hop at a time.
+
+One call of `grow` makes `num_simulations` calls of the recurrent function, each with [B, ...] inputs. Between them:
+`_descend` from the root to an edge without a node, `_expand_` writes the new node, `_backup_` carries its value up.
+A simulation that ends at a node that cannot be expanded (behind a terminal edge, or at the depth limit) backs that
+node up again; the network's answer is then not looked at, and the column of `Tree` of that simulation stays unused.
+
+No host copies inside the loop, on CUDA at the price that the hops are always as many as the deepest possible path
+(set `max_depth` there); on the CPU, where looking at a flag costs nothing, they stop when every row has arrived.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from search.border import check_step
+from search.config import FixedRange, NodeRange, RowScale, TreeRange, Unscaled, Unvisited
+from search.plan import MASKED, GumbelPlan, Plan, PUCTPlan
+from search.tree import UNVISITED, RecurrentFn, Root, Step, Tree
+
+
+class Extras(NamedTuple):
+    """What the engine keeps beside the tree."""
+
+    q: Tensor  # [B, N] float32: reward + discount * value of the edge into the node, for the seat moving before it
+    closed: Tensor  # [B, N] bool: never expanded below: behind a terminal edge, or no action exists
+    low: Tensor  # [B] float32: lowest q seen in the tree
+    high: Tensor  # [B] float32: highest q seen in the tree
+    rows: Tensor  # [B] int64: 0, 1, ...
+
+
+class Children(NamedTuple):
+    """One node a row, and its A edges."""
+
+    logits: Tensor  # [B, A] float32
+    allowed: Tensor  # [B, A] bool
+    visits: Tensor  # [B, A] float32
+    q: Tensor  # [B, A] float32, the mover's; 0 where unvisited
+    value: Tensor  # [B] float32: the node's mean value for its mover
+    raw_value: Tensor  # [B] float32: the network's value for its mover
+
+
+def grow(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> tuple[Tree, Extras]:
+    """B trees of `plan.num_simulations` simulations. Calls `recurrent_fn` once a simulation, always with B rows."""
+    tree, extras = allocate(plan, root)
+    limit = plan.config.max_depth or plan.num_simulations
+    for simulation in range(plan.num_simulations):
+        parent, action = _descend(plan, tree, extras, simulation, limit)
+        embedding = tree.embedding[extras.rows, parent]
+        step = recurrent_fn(embedding, action)
+        if simulation == 0:
+            check_step(step, root)
+        leaf = _expand_(plan, tree, extras, simulation + 1, parent, action, step)
+        _backup_(tree, extras, leaf, min(simulation + 1, limit))
+    return tree, extras
+
+
+def allocate(plan: Plan, root: Root) -> tuple[Tree, Extras]:
+    """The preallocated tree, with node 0 filled in."""
+    batch, num_actions = plan.logits.shape
+    num_nodes, num_players = plan.num_simulations + 1, root.value.shape[1]
+    device = plan.logits.device
+
+    def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.zeros(batch, num_nodes, *shape, dtype=dtype, device=device)
+
+    tree = Tree(
+        child=torch.full((batch, num_nodes, num_actions), UNVISITED, dtype=torch.int32, device=device),
+        parent=torch.full((batch, num_nodes), -1, dtype=torch.int32, device=device),
+        action=torch.full((batch, num_nodes), -1, dtype=torch.int32, device=device),
+        visits=zeros(dtype=torch.int32),
+        value=zeros(num_players),
+        raw_value=zeros(num_players),
+        reward=zeros(num_players),
+        discount=zeros(),
+        prior_logits=zeros(num_actions),
+        to_play=zeros(dtype=torch.int64),
+        embedding=root.embedding.new_zeros((batch, num_nodes, *root.embedding.shape[1:])),
+    )
+    tree.visits[:, 0] = 1
+    tree.value[:, 0] = tree.raw_value[:, 0] = root.value
+    tree.prior_logits[:, 0] = plan.logits
+    tree.to_play[:, 0] = root.to_play
+    tree.embedding[:, 0] = root.embedding
+    mover_value = root.value.gather(1, root.to_play[:, None])[:, 0]
+    extras = Extras(zeros(), zeros(dtype=torch.bool), mover_value.clone(), mover_value.clone(), _rows(batch, device))
+    return tree, extras
+
+
+def _rows(batch: int, device: torch.device) -> Tensor:
+    return torch.arange(batch, device=device)
+
+
+def _descend(plan: Plan, tree: Tree, extras: Extras, simulation: int, limit: int) -> tuple[Tensor, Tensor]:
+    """The edge at which each row's simulation ends: (parent [B], action [B])."""
+    rows = extras.rows
+    node = torch.zeros_like(rows)
+    parent, action = node, node
+    active = torch.ones_like(rows, dtype=torch.bool)
+    for depth in range(min(simulation + 1, limit)):
+        chosen = _select(plan, tree, extras, node, simulation if depth == 0 else None)
+        parent, action = torch.where(active, node, parent), torch.where(active, chosen, action)
+        below = tree.child[rows, node, chosen].long()
+        # Index -1 reads the last node; `below >= 0` discards what it says.
+        active = active & (below >= 0) & ~extras.closed[rows, below]
+        if active.device.type == "cpu" and not active.any():
+            break
+        node = torch.where(active, below, node)
+    return parent, action
+
+
+def _expand_(plan: Plan, tree: Tree, extras: Extras, new: int, parent: Tensor, action: Tensor, step: Step) -> Tensor:
+    """Writes node `new` behind the edge where there is none yet; returns the node [B] behind the edge."""
+    rows = extras.rows
+    present = tree.child[rows, parent, action].long()
+    fresh = present < 0
+    leaf = torch.where(fresh, new, present)
+    exists = plan.exists if step.exists is None else step.exists
+    logits = step.prior_logits.float()
+    closed = step.discount == 0
+    if exists is not None:
+        logits = logits.masked_fill(~exists, MASKED)
+        closed = closed | ~exists.any(dim=1)
+    tree.child[rows, parent, action] = leaf.int()
+    tree.parent[:, new] = torch.where(fresh, parent, -1).int()
+    tree.action[:, new] = torch.where(fresh, action, -1).int()
+    tree.raw_value[:, new] = torch.where(fresh[:, None], step.value.float(), 0)
+    tree.reward[:, new] = torch.where(fresh[:, None], step.reward.float(), 0)
+    tree.discount[:, new] = torch.where(fresh, step.discount.float(), 0)
+    tree.prior_logits[:, new] = torch.where(fresh[:, None], logits, 0)
+    tree.to_play[:, new] = torch.where(fresh, step.to_play, 0)
+    tree.embedding[:, new] = step.embedding
+    extras.closed[:, new] = closed
+    return leaf
+
+
+def _backup_(tree: Tree, extras: Extras, leaf: Tensor, max_hops: int) -> None:
+    """Adds the leaf's network value, and the rewards on the way, to the means of all nodes up to the root."""
+    rows = extras.rows
+    node, active = leaf, torch.ones_like(leaf, dtype=torch.bool)
+    returns = tree.raw_value[rows, leaf]  # [B, P], seen from `node`
+    for _ in range(max_hops + 1):
+        visits, mean = tree.visits[rows, node], tree.value[rows, node]
+        updated = mean + (returns - mean) / (visits + 1)[:, None]
+        tree.value[rows, node] = torch.where(active[:, None], updated, mean)
+        tree.visits[rows, node] = visits + active.int()
+        above = tree.parent[rows, node].long()
+        active = active & (above >= 0)
+        if active.device.type == "cpu" and not active.any():
+            break
+        above = above.clamp_min(0)
+        reward, discount = tree.reward[rows, node], tree.discount[rows, node]
+        mover = tree.to_play[rows, above][:, None]
+        q = (reward + discount[:, None] * updated).gather(1, mover)[:, 0]
+        extras.q[rows, node] = torch.where(active, q, extras.q[rows, node])
+        torch.where(active, torch.minimum(extras.low, q), extras.low, out=extras.low)
+        torch.where(active, torch.maximum(extras.high, q), extras.high, out=extras.high)
+        returns = reward + discount[:, None] * returns
+        node = torch.where(active, above, node)
+
+
+def children_of(tree: Tree, extras: Extras, node: Tensor) -> Children:
+    """The edges of node [B] of each row."""
+    rows = extras.rows
+    child = tree.child[rows, node]
+    visited, index = child >= 0, child.clamp_min(0).long()
+    logits = tree.prior_logits[rows, node]
+    mover = tree.to_play[rows, node][:, None]
+    return Children(
+        logits=logits,
+        allowed=logits > MASKED,
+        visits=torch.where(visited, tree.visits.gather(1, index), 0).float(),
+        q=torch.where(visited, extras.q.gather(1, index), 0),
+        value=tree.value[rows, node].gather(1, mover)[:, 0],
+        raw_value=tree.raw_value[rows, node].gather(1, mover)[:, 0],
+    )
+
+
+def _select(plan: Plan, tree: Tree, extras: Extras, node: Tensor, root_simulation: int | None) -> Tensor:
+    """The action [B] of node [B]; `root_simulation` is the simulation's number where the node is the root."""
+    children = children_of(tree, extras, node)
+    if isinstance(plan, PUCTPlan):
+        scores = _puct_scores(plan, extras, children)
+    elif root_simulation is None:
+        improved = torch.softmax(children.logits + sigma(plan, extras, children), dim=1)
+        scores = improved - children.visits / (1 + children.visits.sum(dim=1, keepdim=True))
+    else:
+        scores = gumbel_root_scores(plan, extras, children, plan.considered[:, root_simulation])
+    return scores.masked_fill(~children.allowed, -torch.inf).argmax(dim=1)
+
+
+def gumbel_root_scores(plan: GumbelPlan, extras: Extras, children: Children, considered: Tensor) -> Tensor:
+    """g + logits + sigma(q) [B, A] for actions with `considered` [B] visits, -inf for the others."""
+    scores = plan.noise + children.logits + sigma(plan, extras, children)
+    eligible = children.allowed & (children.visits == considered[:, None])
+    return scores.masked_fill(~eligible, -torch.inf)
+
+
+def mixed_value(prior: Tensor, visits: Tensor, q: Tensor, raw_value: Tensor) -> Tensor:
+    """v_mix (Danihelka et al. 2022, eq. 33): the network's value and the prior-weighted mean of the visited Q.
+
+    prior, visits, q: [B, A], or with a last axis of players; raw_value [B] or [B, P]. Returns raw_value's shape.
+    """
+    weight = torch.where(visits > 0, prior.clamp_min(torch.finfo(torch.float32).tiny), 0)
+    mean = (weight * q).sum(dim=1) / weight.sum(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
+    num_visits = visits.sum(dim=1)
+    return (raw_value + num_visits * mean) / (1 + num_visits)
+
+
+def sigma(plan: GumbelPlan, extras: Extras, children: Children) -> Tensor:
+    """(c_visit + max visits) * c_scale * (completed q - v_mix) / unit, [B, A]: 0 where unvisited."""
+    prior = torch.softmax(children.logits, dim=1)
+    mixed = mixed_value(prior, children.visits, children.q, children.raw_value)[:, None]
+    difference = torch.where(children.visits > 0, children.q - mixed, 0)
+    if isinstance(plan.config.unit, NodeRange):
+        unvisited = (children.allowed & (children.visits == 0)).any(dim=1)
+        low, high = _range_of_visited(children)
+        # v_mix counts as a completed Q only where an action has it.
+        low = torch.where(unvisited, torch.minimum(low, mixed[:, 0]), low)
+        high = torch.where(unvisited, torch.maximum(high, mixed[:, 0]), high)
+        unit = (high - low).clamp_min(plan.config.unit.epsilon)
+    else:
+        unit = _unit_of_row(plan, extras)
+    factor = (plan.config.visit_offset + children.visits.amax(dim=1)) * plan.config.value_scale
+    return factor[:, None] * (difference / unit[:, None])
+
+
+def _range_of_visited(children: Children) -> tuple[Tensor, Tensor]:
+    visited = children.visits > 0
+    low = children.q.masked_fill(~visited, torch.inf).amin(dim=1)
+    high = children.q.masked_fill(~visited, -torch.inf).amax(dim=1)
+    return low, high
+
+
+def _unit_of_row(plan: Plan, extras: Extras) -> Tensor:
+    """The unit [B] of the transforms that have one for the whole tree."""
+    unit = plan.config.unit
+    if isinstance(unit, RowScale):
+        return plan.unit
+    if isinstance(unit, TreeRange):
+        return (extras.high - extras.low).clamp_min(unit.epsilon)
+    if isinstance(unit, FixedRange):
+        return torch.full_like(plan.unit, unit.high - unit.low)
+    if isinstance(unit, Unscaled):
+        return torch.ones_like(plan.unit)
+    raise ValueError(f"unknown unit {unit!r}; use one of search.config")
+
+
+def _puct_scores(plan: PUCTPlan, extras: Extras, children: Children) -> Tensor:
+    """PUCT's scores [B, A]."""
+    config = plan.config
+    total = 1 + children.visits.sum(dim=1)  # N: the node's own evaluation counts
+    weight = config.pb_c_init + torch.log((total + config.pb_c_base + 1) / config.pb_c_base)
+    prior = torch.softmax(children.logits, dim=1)
+    exploration = (torch.sqrt(total) * weight)[:, None] * prior / (1 + children.visits)
+    low, high = _range_of_visited(children)
+    low, high = torch.minimum(low, children.value), torch.maximum(high, children.value)
+    if isinstance(config.unit, NodeRange):
+        unit = (high - low).clamp_min(config.unit.epsilon)
+    else:
+        unit = _unit_of_row(plan, extras)
+    if config.unvisited is Unvisited.NODE:
+        default = children.value
+    elif isinstance(config.unit, TreeRange):
+        default = extras.low
+    elif isinstance(config.unit, FixedRange):
+        default = torch.full_like(low, config.unit.low)
+    else:
+        default = low
+    q = torch.where(children.visits > 0, children.q, default[:, None])
+    return (q - children.value[:, None]) / unit[:, None] + exploration
