@@ -1,0 +1,49 @@
+"""What the monitor measures, how often, and the thresholds of its events."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class MonitorConfig:
+    """The transfer monitor: frozen validation sets, cadence, thresholds."""
+
+    enabled: bool = True
+    "Measure at all. Training is the same to the bit either way."
+    set_size: int = 2048
+    "Positions in a game's frozen validation set; measured at introductions and at the end."
+    medium_size: int = 256
+    "Positions of the nested subset for rank, dormancy and the sparse losses."
+    small_size: int = 64
+    "Positions of the nested subset for the dense losses."
+    s_min: int = 50
+    "Updates after an introduction at which the first checkpoint lies."
+    loss_points_per_decade: int = 60
+    "Checkpoints of the losses in a tenfold of updates since an introduction."
+    health_points_per_decade: int = 10
+    "Checkpoints of rank, dormancy and latent norm in a tenfold of updates since an introduction."
+    dormant_tau: float = 0.025
+    "A unit is dormant at or below this share of its layer's mean activity (Sokar et al. 2023)."
+    forgetting_nats: float = 0.10
+    "Rise of an old game's frozen loss above its value at the previous introduction that counts as forgetting."
+    forgetting_hold_decades: float = 0.15
+    "How long that rise must hold, in log10 of the updates since the introduction."
+    confounder_decades: float = 0.05
+    "An event this close to another ledger entry is confounded, in log10 of the updates since the introduction."
+    rank_fall: float = 0.20
+    "Share of its effective rank that a game may lose before its health is called bad."
+    dormant_rise: float = 0.05
+    "Rise of the share of dormant units before a game's health is called bad."
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.small_size <= self.medium_size <= self.set_size:
+            raise ValueError(
+                "monitor: the validation subsets are nested, so 2 <= small_size <= medium_size <= set_size is needed; "
+                f"found small_size={self.small_size}, medium_size={self.medium_size}, set_size={self.set_size}"
+            )
+        if min(self.s_min, self.loss_points_per_decade, self.health_points_per_decade) < 1:
+            raise ValueError(
+                "monitor: s_min, loss_points_per_decade and health_points_per_decade must be at least 1; found "
+                f"{self.s_min}, {self.loss_points_per_decade}, {self.health_points_per_decade}"
+            )
