@@ -1,15 +1,193 @@
-"""Gymnasium: any environment with discrete actions, by its id."""
+"""Gymnasium: any environment with discrete actions, by its id (a plain `CartPole-v1`, or `gymnasium/CartPole-v1`).
+
+Observations: a Box of one dimension is a vector; uint8 images become pixels [C, H, W]; other spaces that Gymnasium
+can flatten (Discrete, MultiDiscrete, Dict, Tuple ...) become a vector, one-hot where they are discrete. Rewards are
+the environment's own. A mask in `info["action_mask"]` is taken as the legal actions.
+"""
 
 from __future__ import annotations
 
-from envs.game import Game
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
+
+from envs.game import Game, GameSpec, ObservationKind, ObservationSpec
+from envs.wrapped import CopiesEnvironment, WrappedEnvironment
+
+REWARD_RANGE = {"CartPole-v0": (0.0, 1.0), "CartPole-v1": (0.0, 1.0)}  # Gymnasium no longer says what it is
+TOO_MANY_NAMES = ("phys2d/", "tabular/", "GymV")  # copies of others, written in jax, and shims for old packages
 
 
 def names() -> list[str]:
-    """Ids."""
-    return ["CartPole-v1"]
+    """The ids that Gymnasium knows; only the newest version of each, and only those that it brings itself."""
+    newest: dict[str, EnvSpec] = {}
+    for found in gymnasium.registry.values():
+        if str(found.entry_point).startswith("gymnasium.") and not found.id.startswith(TOO_MANY_NAMES):
+            root = found.id.rpartition("-v")[0]
+            if root not in newest or (found.version or 0) > (newest[root].version or 0):
+                newest[root] = found
+    return sorted(found.id for found in newest.values() if "mujoco" not in str(found.entry_point))
+
+
+def make(rest: str) -> Game:
+    """The game of this id."""
+    game = find(rest)
+    if game is None:
+        from envs.registry import unknown
+
+        raise ValueError(unknown(rest, names()))
+    return game
 
 
 def find(name: str) -> Game | None:
-    """The game of this id, or None where Gymnasium knows no such id."""
-    return None
+    """The game of this id (`MODULE:ID` imports MODULE first), or None where Gymnasium knows no such id."""
+    known = name.rpartition(":")[2] in gymnasium.registry
+    if not known and ":" not in name:
+        return None
+    maker = functools.partial(_make_one, name)
+    return _game(maker, maker(), name)
+
+
+def wrap(maker: Callable[[], Any], made: Any, name: str) -> Game | None:
+    """The game of an author's own environment, if it is one of Gymnasium's."""
+    return _game(maker, made, name) if isinstance(made, gymnasium.Env) else None
+
+
+def _make_one(name: str) -> gymnasium.Env:
+    try:
+        return gymnasium.make(name, disable_env_checker=True)
+    except (gymnasium.error.Error, ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"Gymnasium cannot make {name!r}: {' '.join(str(error).split())}") from error
+
+
+def _game(maker: Callable[[], gymnasium.Env], made: gymnasium.Env, name: str) -> Game:
+    if not isinstance(made.action_space, spaces.Discrete):
+        raise ValueError(
+            f"{name}: its actions are {made.action_space}; only Discrete actions can be played so far: wrap it with "
+            "gymnasium.wrappers.TransformAction in a file of your own that offers a Discrete choice"
+        )
+    reader, observation = _reader(made.observation_space, name)
+    known = made.spec
+    spec = GameSpec(
+        name=name,
+        observation=observation,
+        num_actions=int(made.action_space.n),
+        reward_range=REWARD_RANGE.get(known.id if known else "", (-float("inf"), float("inf"))),
+        max_length=known.max_episode_steps if known else None,
+        family=_family(made),
+    )
+    made.close()
+    if known is not None and known.id in ("CartPole-v0", "CartPole-v1") and not known.kwargs:
+        return Game(name, spec, functools.partial(CartPoleEnvironment, spec, maker))
+    return Game(name, spec, functools.partial(GymnasiumEnvironment, spec, maker, reader))
+
+
+def _family(made: gymnasium.Env) -> str:
+    """gymnasium.envs.toy_text.taxi is of the family toy_text; elsewhere the package is the family."""
+    module = type(made.unwrapped).__module__.split(".")
+    return module[2] if module[:2] == ["gymnasium", "envs"] else module[0].removesuffix("_env")
+
+
+def _reader(space: spaces.Space, name: str) -> tuple[Callable[[Any], np.ndarray], ObservationSpec]:
+    """How an observation is read, and what it then is."""
+    if isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) in (2, 3):
+        if len(space.shape) == 2:
+            return lambda screen: screen[None], ObservationSpec(
+                ObservationKind.PIXELS, (1, *space.shape), torch.uint8
+            )  # fmt: skip
+        height, width, channels = space.shape
+        if channels <= 4:
+            shape = (channels, height, width)
+            return lambda screen: screen.transpose(2, 0, 1), ObservationSpec(ObservationKind.PIXELS, shape, torch.uint8)
+        return np.asarray, ObservationSpec(ObservationKind.PIXELS, space.shape, torch.uint8)
+    if isinstance(space, spaces.Box) and len(space.shape) == 1:
+        return np.asarray, ObservationSpec(ObservationKind.VECTOR, space.shape)
+    if not space.is_np_flattenable:
+        raise ValueError(f"{name}: cannot read observations of {space}; give it a Box or a space that can be flattened")
+    shape = spaces.flatten_space(space).shape
+    assert shape is not None, f"{space} flattened has no shape"
+    return functools.partial(spaces.flatten, space), ObservationSpec(ObservationKind.VECTOR, shape)
+
+
+class GymnasiumEnvironment(CopiesEnvironment):
+    """Copies of one environment; every reset gives the episode's seed."""
+
+    def __init__(
+        self,
+        spec: GameSpec,
+        maker: Callable[[], gymnasium.Env],
+        reader: Callable[[Any], np.ndarray],
+        num_copies: int,
+        seed: int,
+    ):
+        super().__init__(spec, num_copies, seed)
+        self._envs = [maker() for _ in range(num_copies)]
+        self._reader = reader
+        space = self._envs[0].action_space
+        assert isinstance(space, spaces.Discrete), "checked when the game was made"
+        self._first_action = int(space.start)
+
+    def begin_copy(self, copy: int, seed: int) -> None:
+        """`reset(seed=...)` must forget everything: the checker holds environments to it."""
+        observation, info = self._envs[copy].reset(seed=seed)
+        self._show_copy(copy, observation, info)
+
+    def play_copy(self, copy: int, action: int) -> tuple[Any, bool, bool]:
+        """One step."""
+        observation, reward, terminated, truncated, info = self._envs[copy].step(action + self._first_action)
+        self._show_copy(copy, observation, info)
+        return reward, terminated, truncated
+
+    def _show_copy(self, copy: int, observation: Any, info: dict[str, Any]) -> None:
+        self.observation[copy] = self._reader(observation)
+        if "action_mask" in info:
+            mask = np.asarray(info["action_mask"], np.bool_)
+            self.legal[copy] = mask if mask.any() else True  # after the end some environments allow nothing
+
+    def close(self) -> None:
+        """Close every copy."""
+        for env in self._envs:
+            env.close()
+
+
+class CartPoleEnvironment(WrappedEnvironment):
+    """Gymnasium's own vectorised CartPole, about ten times faster than copies of the single one.
+
+    Its first states would come from one generator for all copies; here every episode begins where the single
+    environment with the episode's seed begins, so that both play the same game to the bit (tested).
+    """
+
+    def __init__(self, spec: GameSpec, maker: Callable[[], gymnasium.Env], num_copies: int, seed: int):
+        super().__init__(spec, num_copies, seed)
+        from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
+
+        self._single: Any = maker().unwrapped
+        self._env = CartPoleVectorEnv(num_copies, max_episode_steps=spec.max_length or 500)
+        self._env.reset(seed=0)  # only makes the arrays
+        self._legal = np.ones((num_copies, 2), np.bool_)
+        self._to_play = np.zeros(num_copies, np.int64)
+
+    def begin(self, copies: np.ndarray, seeds: np.ndarray) -> None:
+        """Put the single environment's first states in; the vector environment's own reset is called off."""
+        env: Any = self._env
+        for copy in np.flatnonzero(copies).tolist():
+            self._single.reset(seed=int(seeds[copy]))
+            env.state[:, copy] = self._single.state
+        env.steps[copies] = 0
+        env.prev_done[copies] = False
+        self._observation = env.state.T.astype(np.float32)
+
+    def advance(self, action: np.ndarray, active: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """One call for all copies; those that are not active play as well."""
+        self._observation, reward, terminated, truncated, _ = self._env.step(action)
+        return reward[:, None], terminated, truncated
+
+    def look(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """New arrays at every step."""
+        return self._observation, self._legal, self._to_play
