@@ -23,10 +23,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
-
 from gurgeh import checkpoint
 from gurgeh.checkpoint import sync
+from gurgeh.configure import dump_yaml, parse_yaml
 
 CONFIG = "config.yaml"
 VERSIONS = "versions.json"
@@ -58,7 +57,7 @@ class RunDirectory:
         shutil.rmtree(fresh, ignore_errors=True)
         (fresh / "checkpoints").mkdir(parents=True)
         try:
-            write_text(fresh / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+            write_text(fresh / CONFIG, dump_yaml(config))
             write_text(fresh / VERSIONS, json.dumps(versions(), indent=1) + "\n")
             sync(fresh)
             os.rename(fresh, path)  # fails if another process has made a run here meanwhile
@@ -83,9 +82,9 @@ class RunDirectory:
     def config(self) -> dict[str, Any]:
         """The configuration as plain values; ValueError if config.yaml is damaged."""
         try:
-            config = yaml.safe_load((self.path / CONFIG).read_text())
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{self.path / CONFIG} cannot be read ({' '.join(str(error).split())})") from error
+            config = parse_yaml((self.path / CONFIG).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{self.path / CONFIG} cannot be read ({error})") from error
         if not isinstance(config, dict):
             raise ValueError(f"{self.path / CONFIG} must be a mapping, found {type(config).__name__}")
         return config
@@ -93,7 +92,7 @@ class RunDirectory:
     def write_config(self, config: dict[str, Any]) -> None:
         """Replace config.yaml as a whole (a game was added to a run that exists)."""
         self.lock()
-        write_text(self.path / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        write_text(self.path / CONFIG, dump_yaml(config))
 
     # Writers
 

@@ -1,0 +1,449 @@
+"""Configurations: YAML files and `key=value` overrides over frozen dataclasses, checked by their type hints.
+
+A component owns a frozen dataclass and writes a string under each field; that string is its documentation:
+
+    @dataclasses.dataclass(frozen=True)
+    class LearnerConfig:
+        lr: float = 1e-3
+        \"""Learning rate of AdamW.\"""
+
+Types: bool, int, float, str, Path, Enum, Literal, Any, `T | None`, list[T], tuple[T, ...], tuple[T, U], dict[str, T]
+and other such dataclasses.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import enum
+import functools
+import inspect
+import re
+import textwrap
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union
+
+import yaml
+
+T = TypeVar("T")
+REQUIRED = dataclasses.MISSING
+
+
+class ConfigError(ValueError):
+    """A configuration that its reader can put right; the message names key, expected type and value found."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One field of a configuration, as `describe` lists it."""
+
+    key: str  # dotted, such as learner.lr
+    type: str
+    default: Any  # REQUIRED if it has none
+    doc: str
+
+
+# Reading
+
+
+def load_config(cls: type[T], path: str | Path | None, overrides: Sequence[str] = ()) -> T:
+    """The configuration `cls` from a YAML file (None: the defaults) and overrides such as `learner.lr=3e-4`.
+
+    ConfigError for an unknown key (with a suggestion) and a wrong type; FileNotFoundError if there is no such file.
+    """
+    data: dict[str, Any] = {} if path is None else _read_file(Path(path))
+    for override in overrides:
+        _override(cls, data, override)
+    try:
+        return from_dict(cls, data)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}" if path is not None else str(error)) from error
+
+
+def from_dict(cls: type[T], data: Mapping[str, Any]) -> T:
+    """The configuration `cls` from plain values, as `to_dict` gives them; what is left out keeps its default."""
+    return _convert(cls, data, "", REQUIRED)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A configuration as plain values that YAML and JSON can hold; `from_dict` gives an equal configuration."""
+    plain = _plain(config)
+    assert isinstance(plain, dict), f"to_dict needs a dataclass, found {config!r}"
+    return plain
+
+
+def parse_yaml(text: str) -> Any:
+    """YAML as plain values. `3e-4` is a number and a key given twice is an error, both unlike plain PyYAML."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def dump_yaml(data: Any) -> str:
+    """Plain values as YAML that `parse_yaml` reads back as they were."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+# Describing
+
+
+def describe(cls: type, default: Any = REQUIRED, prefix: str = "") -> list[Setting]:
+    """Every setting of a configuration in the order of its fields, sections opened.
+
+    default: an instance whose values count instead of the class's own defaults.
+    """
+    found = []
+    for field, kind in _fields(cls):
+        value = _default(field) if default is REQUIRED or default is None else getattr(default, field.name)
+        key = prefix + field.name
+        section = _section(kind)
+        if section is not None:
+            found += describe(section, value, f"{key}.")
+        else:
+            found.append(Setting(key, type_name(kind), value, _docs(cls).get(field.name, "")))
+    return found
+
+
+def format_settings(cls: type, width: int = 100) -> str:
+    """Every setting with type, default and documentation, for `--help`."""
+    lines = ["settings (in the YAML file, or KEY=VALUE on the command line):"]
+    for setting in describe(cls):
+        shown = "required" if setting.default is REQUIRED else f"default {_shown(_plain(setting.default))}"
+        lines.append(f"  {setting.key}  {setting.type}, {shown}")
+        lines += textwrap.wrap(setting.doc, width, initial_indent="      ", subsequent_indent="      ")
+    return "\n".join(lines)
+
+
+def type_name(kind: Any) -> str:
+    """A type hint as a reader writes it: `float`, `list[str]`, `one of 'a', 'b'`, `int or null`."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is types.NoneType:
+        return "null"
+    if kind is Any:
+        return "anything"
+    if origin is Literal:
+        return "one of " + ", ".join(repr(argument) for argument in arguments)
+    if origin in (Union, types.UnionType):
+        return " or ".join(type_name(argument) for argument in arguments)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return "one of " + ", ".join(repr(member.value) for member in kind)
+    if origin is not None:
+        inside = ", ".join("..." if argument is Ellipsis else type_name(argument) for argument in arguments)
+        return f"{origin.__name__}[{inside}]"
+    if dataclasses.is_dataclass(kind):
+        return f"a section ({', '.join(field.name for field in dataclasses.fields(kind))})"
+    return kind.__name__
+
+
+# Conversion by type
+
+
+def _convert(kind: Any, value: Any, key: str, default: Any) -> Any:
+    """`value` as the type `kind`; `default` is what it was, named in the error and the base of a section."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    wrong = ConfigError(
+        f"{key or 'the configuration'}: expected {type_name(kind)}, found {_shown(value)} ({type(value).__name__})"
+        + ("" if default is REQUIRED or dataclasses.is_dataclass(default) else f"; it was {_shown(_plain(default))}")
+    )
+    if kind is Any:
+        return value
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return _convert_section(kind, value, key, default, wrong)
+    if origin in (Union, types.UnionType):
+        return _convert_union(arguments, value, key, default, wrong)
+    if origin is Literal:
+        chosen = [argument for argument in arguments if type(argument) is type(value) and argument == value]
+        if not chosen:
+            raise _suggest(wrong, value, arguments)
+        return chosen[0]
+    if origin in (list, tuple):
+        return _convert_sequence(origin, arguments, value, key, wrong)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise wrong
+        return {
+            _convert(arguments[0], name, f"{key}.{name}", REQUIRED): _convert(
+                arguments[1], entry, f"{key}.{name}", REQUIRED
+            )
+            for name, entry in value.items()
+        }
+    if issubclass(kind, enum.Enum):
+        try:
+            return kind(value)
+        except ValueError:
+            raise _suggest(wrong, value, [member.value for member in kind]) from None
+    return _convert_leaf(kind, value, wrong)
+
+
+def _convert_leaf(kind: type, value: Any, wrong: ConfigError) -> Any:
+    """bool, int, float, str, Path and None, nothing taken for something else except 1e5 for an int."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is float and number:
+        return float(value)
+    if kind is int and number and value == value // 1:  # false for NaN and infinity
+        return int(value)
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value)
+    if kind in (bool, str, types.NoneType) and type(value) is kind:
+        return value
+    assert kind in (float, int, Path, bool, str, types.NoneType), f"configurations cannot hold {kind}"
+    raise wrong
+
+
+def _convert_union(arguments: tuple, value: Any, key: str, default: Any, wrong: ConfigError) -> Any:
+    """The first alternative that takes the value; a section's own error if that is the only alternative to null."""
+    if value is None and types.NoneType in arguments:
+        return None
+    rest = [argument for argument in arguments if argument is not types.NoneType]
+    if len(rest) == 1 and _section(rest[0]) is not None:
+        return _convert(rest[0], value, key, REQUIRED if default is None else default)
+    for argument in rest:
+        try:
+            return _convert(argument, value, key, default)
+        except ConfigError:
+            continue
+    raise wrong
+
+
+def _convert_sequence(origin: type, arguments: tuple, value: Any, key: str, wrong: ConfigError) -> Any:
+    """Lists and tuples, entry by entry; a text is not taken for a list of letters."""
+    if not isinstance(value, list | tuple):
+        raise wrong
+    if origin is list or arguments[-1] is Ellipsis:
+        kinds = [arguments[0]] * len(value)
+    else:
+        kinds = list(arguments)
+        if len(kinds) != len(value):
+            raise wrong
+    return origin(
+        _convert(kind, entry, f"{key}[{i}]", REQUIRED) for i, (kind, entry) in enumerate(zip(kinds, value, strict=True))
+    )
+
+
+def _convert_section(cls: type, value: Any, key: str, default: Any, wrong: ConfigError) -> Any:
+    """A nested dataclass from a mapping; fields left out come from `default`, an instance, or from the class."""
+    if isinstance(value, cls):
+        return value
+    if value is None and default is not REQUIRED:
+        value = {}  # `learner:` with nothing below it
+    if not isinstance(value, Mapping):
+        raise wrong
+    fields = dict(_fields_by_name(cls))
+    arguments = {}
+    for name, entry in value.items():
+        full = f"{key}.{name}" if key else str(name)
+        if name not in fields:
+            prefix = f"{key}." if key else ""
+            raise _unknown_key(full, key, list(fields), [setting.key for setting in describe(cls, prefix=prefix)])
+        field, kind = fields[name]
+        old = getattr(default, name) if default is not REQUIRED else _default(field)
+        arguments[name] = _convert(kind, entry, full, old)
+    if default is not REQUIRED:
+        arguments = {name: getattr(default, name) for name, (field, _) in fields.items() if field.init} | arguments
+    missing = [name for name, (field, _) in fields.items() if name not in arguments and _default(field) is REQUIRED]
+    if missing:
+        name = f"{key}.{missing[0]}" if key else missing[0]
+        raise ConfigError(f"{name} is required: give it as {type_name(fields[missing[0]][1])}")
+    try:
+        return cls(**arguments)
+    except ConfigError:
+        raise
+    except ValueError as error:  # the section's own __post_init__
+        raise ConfigError(f"{key}: {error}" if key else str(error)) from error
+
+
+def _unknown_key(full: str, section: str, names: Sequence[str], everywhere: Sequence[str]) -> ConfigError:
+    """The error for a key that does not exist: the nearest in its section, the same name elsewhere, the nearest."""
+    last = full.rsplit(".", 1)[-1]
+    prefix = f"{section}." if section else ""
+    near = [prefix + name for name in difflib.get_close_matches(full.removeprefix(prefix), names, n=1)]
+    same = [key for key in everywhere if key.rsplit(".", 1)[-1] == last]
+    if same:
+        near = difflib.get_close_matches(full, same, n=1, cutoff=0) if "." in full else same[:3]
+    near = near or difflib.get_close_matches(full, everywhere, n=1)
+    names_it = f"did you mean {' or '.join(map(repr, near))}?"
+    hint = names_it if near else f"{section or 'the configuration'} has: {', '.join(names)}"
+    return ConfigError(f"unknown key {full!r}; {hint}")
+
+
+# Overrides
+
+
+def _override(cls: type, data: dict[str, Any], override: str) -> None:
+    """Put `a.b=value` into the plain values `data`, after checking that key and value fit."""
+    key, equals, text = (part.strip() for part in override.partition("="))
+    if not equals or not key:
+        raise ConfigError(f"expected KEY=VALUE such as learner.lr=3e-4, found {override!r}")
+    kind, default, target = _locate(cls, data, key)
+    name = key.rsplit(".", 1)[-1]
+    value = _parse_value(kind, text)
+    try:
+        _convert(kind, value, key, _converted_or(kind, target.get(name, default), default))
+    except ConfigError as error:
+        raise ConfigError(f"{override}: {error}") from error
+    section = _section(kind) is not None and isinstance(value, dict) and isinstance(target.get(name), dict)
+    target[name] = target[name] | value if section else value
+
+
+def _locate(cls: type, data: dict[str, Any], key: str) -> tuple[Any, Any, dict[str, Any]]:
+    """(type, default, mapping that holds it) of a dotted key; makes the mappings on the way."""
+    kind: Any = cls
+    default: Any = REQUIRED
+    target = data
+    parts = key.split(".")
+    for depth, part in enumerate(parts):
+        section = _section(kind)
+        above = ".".join(parts[:depth])
+        if section is not None:
+            fields = dict(_fields_by_name(section))
+            if part not in fields:
+                raise _unknown_key(key, above, list(fields), [setting.key for setting in describe(cls)])
+            field, kind = fields[part]
+            default = getattr(default, part) if dataclasses.is_dataclass(default) else _default(field)
+        elif typing.get_origin(kind) is dict:
+            kind = typing.get_args(kind)[1]
+            default = default.get(part, REQUIRED) if isinstance(default, dict) else REQUIRED
+        else:
+            raise ConfigError(f"unknown key {key!r}: {above} is {type_name(kind)} and has no settings inside")
+        if depth + 1 < len(parts):
+            if not isinstance(target.get(part), dict):
+                target[part] = dict(default) if isinstance(default, dict) else {}
+            target = target[part]
+    return kind, default, target
+
+
+def _parse_value(kind: Any, text: str) -> Any:
+    """The text of an override: as it stands for a text field, `a,b` for a list, else YAML."""
+    kinds = _alternatives(kind)
+    null = types.NoneType in kinds and text in ("null", "~", "")
+    if not null and any(alternative in (str, Path) for alternative in kinds):
+        return text
+    is_list = any(typing.get_origin(alternative) in (list, tuple) for alternative in kinds)
+    if is_list and not null and not text.startswith("["):
+        entries = [part.strip() for part in text.split(",") if part.strip()]
+        entry_kind = next(typing.get_args(k)[0] for k in kinds if typing.get_origin(k) in (list, tuple))
+        return [_parse_value(entry_kind, entry) for entry in entries]
+    return parse_yaml(text)
+
+
+def _converted_or(kind: Any, value: Any, default: Any) -> Any:
+    """The value that an override replaces, for its error message; the default if the file's own value is wrong."""
+    try:
+        return value if value is REQUIRED else _convert(kind, value, "", default)
+    except ConfigError:
+        return default
+
+
+# Small parts
+
+
+def _alternatives(kind: Any) -> tuple:
+    return typing.get_args(kind) if typing.get_origin(kind) in (Union, types.UnionType) else (kind,)
+
+
+def _section(kind: Any) -> type | None:
+    """The dataclass that a hint stands for, also as `X | None`."""
+    rest = [alternative for alternative in _alternatives(kind) if alternative is not types.NoneType]
+    return rest[0] if len(rest) == 1 and dataclasses.is_dataclass(rest[0]) else None  # type: ignore[return-value]
+
+
+def _fields(cls: type) -> Iterator[tuple[dataclasses.Field, Any]]:
+    """Fields that a configuration can set, each with its resolved type hint."""
+    hints = _hints(cls)
+    return ((field, hints[field.name]) for field in dataclasses.fields(cls) if field.init)
+
+
+def _fields_by_name(cls: type) -> Iterator[tuple[str, tuple[dataclasses.Field, Any]]]:
+    return ((field.name, (field, kind)) for field, kind in _fields(cls))
+
+
+_hints: Callable[[type], dict[str, Any]] = functools.cache(typing.get_type_hints)
+
+
+def _default(field: dataclasses.Field) -> Any:
+    return field.default_factory() if field.default_factory is not REQUIRED else field.default
+
+
+@functools.cache
+def _docs(cls: type) -> dict[str, str]:
+    """The string literals under the fields of a dataclass and of those it inherits from."""
+    docs: dict[str, str] = {}
+    for ancestor in reversed(cls.__mro__):
+        if not dataclasses.is_dataclass(ancestor):
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(ancestor))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, below in zip(body.body, body.body[1:], strict=False):
+            if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
+                continue
+            if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+                docs[field.target.id] = inspect.cleandoc(str(below.value.value)).replace("\n", " ")
+    return docs
+
+
+def _plain(value: Any) -> Any:
+    """Values as YAML and JSON can hold them."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value) if field.init}
+    if isinstance(value, enum.Enum):
+        return _plain(value.value)
+    if isinstance(value, Mapping):
+        return {_plain(name): _plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _shown(value: Any) -> str:
+    """A value in an error or a help text, cut to a line."""
+    return textwrap.shorten("null" if value is None else repr(value), 80, placeholder=" ...")
+
+
+def _suggest(wrong: ConfigError, value: Any, choices: Sequence[Any]) -> ConfigError:
+    near = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1)
+    return ConfigError(f"{wrong}; did you mean {near[0]!r}?") if near else wrong
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        folder = path.parent if path.parent.is_dir() else Path()
+        near = difflib.get_close_matches(path.name, [entry.name for entry in folder.glob("*.yaml")], n=1)
+        hint = f"; did you mean {folder / near[0]}?" if near else ""
+        raise FileNotFoundError(f"there is no configuration file {path}{hint}")
+    try:
+        data = parse_yaml(path.read_text(encoding="utf-8"))
+    except (ConfigError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected settings such as 'seed: 0', found {_shown(data)} ({type(data).__name__})")
+    return data
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with YAML 1.2 exponents and without silent duplicates."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str | int | float | bool | None) or key in seen:
+                what = "twice" if isinstance(key, str | int | float | bool | None) else "as a key"
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given {what}", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what `_Loader` reads back: a text such as 3e-4 gets quotation marks."""
+
+
+_EXPONENT = re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$")
+for _side in (_Loader, _Dumper):
+    _side.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
