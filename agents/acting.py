@@ -1,0 +1,100 @@
+"""Acting: one search over a mixed batch of games, and the unit in which each game's differences of value count."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agents.model import SearchModel
+from agents.network import MultiGameNetwork
+from search import GumbelConfig, Result, RowScale, gumbel_muzero
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchConfig:
+    """How the agent searches, in self-play, reanalysis and evaluation alike."""
+
+    simulations: int = 8
+    """Simulations of one search in self-play and reanalysis."""
+    max_considered: int = 8
+    """Root actions that sequential halving starts from (Danihelka et al. 2022)."""
+    gamma: float = 0.997
+    """Discount of one step."""
+    value_weight: float = 0.05
+    """Weight of a difference of value that is one unit of the game's own scale, times (50 + most visits)."""
+
+
+def gumbel_config(config: SearchConfig, greedy: bool) -> GumbelConfig:
+    """The search's own configuration; greedy leaves the Gumbel noise out."""
+    return GumbelConfig(
+        max_considered=config.max_considered,
+        gumbel_scale=0.0 if greedy else 1.0,
+        value_scale=config.value_weight,
+        unit=RowScale(),
+    )
+
+
+@torch.inference_mode()
+def search_batch(
+    network: MultiGameNetwork,
+    observations: Sequence[tuple[str, Tensor]],
+    legal: Tensor,
+    to_play: Tensor,
+    seed: Tensor,
+    value_scale: Tensor,
+    config: SearchConfig,
+    num_simulations: int,
+    greedy: bool,
+) -> Result:
+    """Search a mixed batch: (game, observation [rows, *shape]) pairs in the order of the rows.
+
+    legal [B, A] bool over the widest game's actions, to_play [B], seed [B] int64, value_scale [B] float32.
+    """
+    game = torch.cat(
+        [torch.full((len(rows),), network.games[name], dtype=torch.int64) for name, rows in observations]
+    )
+    model = SearchModel(network, game, config.gamma)
+    root = model.root(observations, legal, to_play, seed, value_scale)
+    return gumbel_muzero(root, model.step, num_simulations, gumbel_config(config, greedy), check=False)
+
+
+class ValueScales:
+    """Per game, how much the values of the root's actions differ: the unit of Q in that game's searches.
+
+    A running root mean square of the spread of Q over visited root actions. Values enter the improved policy divided
+    by it, so that one weight serves games whose returns differ by any factor.
+    """
+
+    def __init__(self, decay: float = 0.99):
+        self.decay = decay
+        self.square: dict[str, float] = {}
+        self.weight: dict[str, float] = {}
+
+    def __getitem__(self, game: str) -> float:
+        """The present scale of `game`; 1 before anything is known."""
+        if not self.weight.get(game):
+            return 1.0
+        return max((self.square[game] / self.weight[game]) ** 0.5, 1e-6)
+
+    def update(self, game: str, q_values: Tensor, visits: Tensor) -> None:
+        """Take in one step's searches: q_values [B, A] of the mover, visits [B, A]."""
+        visited = visits > 0
+        count = visited.sum(1).clamp(min=1)
+        mean = torch.where(visited, q_values, 0.0).sum(1) / count
+        spread = torch.where(visited, (q_values - mean[:, None]) ** 2, 0.0).sum(1) / count
+        several = visited.sum(1) > 1
+        if not bool(several.any()):
+            return
+        new = float(spread[several].mean())
+        self.square[game] = self.decay * self.square.get(game, 0.0) + (1 - self.decay) * new
+        self.weight[game] = self.decay * self.weight.get(game, 0.0) + (1 - self.decay)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"square": dict(self.square), "weight": dict(self.weight)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.square, self.weight = dict(state["square"]), dict(state["weight"])

@@ -1,0 +1,184 @@
+"""Encoders: from an observation to the latent [B, L, D]. One shared encoder for each kind of observation.
+
+Grid games of any size share the convolutions and the weights of each place of the board, counted from the top left;
+board games also share the filters that read "mine" and "theirs".
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from envs.game import GameSpec, ObservationKind
+
+if TYPE_CHECKING:
+    from agents.network import NetworkConfig
+
+BOARD_PLANES = 2  # mine, theirs
+PIXEL_SIDE = 84  # pixel observations are resized to this square
+
+
+def label_seed(seed: int, *labels: str) -> int:
+    """A 62-bit seed from the run's seed and the name of what it initialises."""
+    digest = hashlib.blake2b("/".join((str(seed), *labels)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 2
+
+
+def seeded(layer: nn.Linear | nn.Conv2d, seed: int, label: str, gain: float = 1.0):
+    """`layer` with weights from a generator of its own (He et al. 2015, times `gain`) and zero biases."""
+    fan_in = layer.weight[0].numel()
+    noise = torch.randn(layer.weight.shape, generator=torch.Generator().manual_seed(label_seed(seed, label)))
+    with torch.no_grad():
+        layer.weight.copy_(noise * (gain * (2.0 / fan_in) ** 0.5))
+        if layer.bias is not None:
+            layer.bias.zero_()
+    return layer
+
+
+def board_cells(grid: Tensor) -> Tensor:
+    """[B, D, H, W] -> [B, H * W, D], row by row."""
+    return grid.flatten(2).transpose(1, 2)
+
+
+class GridEncoder(nn.Module):
+    """Planes [B, C, H, W] -> [B, L, D]: convolutions, then each cell through the weights of its place."""
+
+    def __init__(self, config: NetworkConfig, num_tokens: int, seed: int):
+        super().__init__()
+        self.num_tokens, self.width, self.channels, self.seed = num_tokens, config.width, config.channels, seed
+        board = seeded(nn.Conv2d(BOARD_PLANES, config.channels, 3, padding=1, bias=True), seed, "board planes")
+        self.board_weight, self.bias = nn.Parameter(board.weight.detach()), nn.Parameter(board.bias.detach())
+        self.own_weight = nn.ParameterDict()  # game index -> [channels, planes of its own, 3, 3]
+        self.blocks = nn.ModuleList(
+            seeded(nn.Conv2d(config.channels, config.channels, 3, padding=1), seed, f"grid {i}")
+            for i in range(config.encoder_blocks)
+        )
+        # By place: a dictionary of square rings, so that a larger board adds parameters and changes none.
+        self.rings = nn.ParameterDict()  # ring r holds cells with max(row, column) == r: [2r + 1, channels, L * D]
+        self.readout_bias = nn.Parameter(torch.zeros(num_tokens * config.width))
+        self.sides: dict[int, tuple[int, int]] = {}  # game index -> (H, W)
+        self.orders: dict[int, Tensor] = {}  # game index -> where each cell of the board lies in the rings
+
+    def add_game(self, spec: GameSpec, index: int) -> None:
+        planes, height, width = spec.observation.shape
+        own = planes - BOARD_PLANES if spec.board_planes else planes
+        if own < 0:
+            raise ValueError(f"{spec.name}: board_planes needs at least {BOARD_PLANES} planes, found {planes}")
+        if own:
+            layer = seeded(nn.Conv2d(own, self.channels, 3, padding=1), self.seed, f"planes of {spec.name}")
+            self.own_weight[str(index)] = nn.Parameter(layer.weight.detach())
+        outputs = self.num_tokens * self.width
+        gain = (2.0 / (self.channels * height * width)) ** 0.5
+        for ring in range(len(self.rings), max(height, width)):
+            source = torch.Generator().manual_seed(label_seed(self.seed, f"ring {ring}"))
+            noise = torch.randn(2 * ring + 1, self.channels, outputs, generator=source)
+            self.rings[str(ring)] = nn.Parameter(noise * gain)
+        self.sides[index] = (height, width)
+        self.orders[index] = torch.tensor([ring_position(r, c) for r in range(height) for c in range(width)])
+
+    def forward(self, index: int, planes: Tensor) -> Tensor:
+        """planes [B, C, H, W] of game `index`, any number type -> latent [B, L, D]."""
+        height, width = self.sides[index]
+        own = [self.own_weight[str(index)]] if str(index) in self.own_weight else []
+        shared = planes.shape[1] - (own[0].shape[1] if own else 0)
+        weight = torch.cat([self.board_weight, *own], 1) if shared else own[0]
+        grid = F.relu(F.conv2d(planes.float(), weight, self.bias, padding=1))
+        for block in self.blocks:
+            grid = grid + F.relu(block(grid))
+        rings = torch.cat([self.rings[str(ring)] for ring in range(max(height, width))])
+        places = rings[self.orders[index].to(rings.device)]  # [H * W, channels, L * D]
+        token = board_cells(grid).flatten(1) @ places.flatten(0, 1) + self.readout_bias
+        return token.unflatten(1, (self.num_tokens, self.width))
+
+
+def ring_position(row: int, column: int) -> int:
+    """Where cell (row, column) lies when cells are listed ring by ring from the top left corner."""
+    ring = max(row, column)
+    return ring**2 + (column if row == ring else 2 * ring - row)
+
+
+class VectorEncoder(nn.Module):
+    """Vectors [B, N] -> [B, L, D]: a first layer of the game's own, then shared layers.
+
+    Entries of vectors have no common meaning, so the first layer cannot be shared; inputs pass through symlog.
+    """
+
+    def __init__(self, config: NetworkConfig, num_tokens: int, seed: int):
+        super().__init__()
+        self.num_tokens, self.width, self.hidden, self.seed = num_tokens, config.width, config.hidden, seed
+        self.first = nn.ModuleDict()
+        self.out = seeded(nn.Linear(config.hidden, num_tokens * config.width), seed, "vector out")
+
+    def add_game(self, spec: GameSpec, index: int) -> None:
+        (size,) = spec.observation.shape
+        self.first[str(index)] = seeded(nn.Linear(size, self.hidden), self.seed, f"vector {spec.name}")
+
+    def forward(self, index: int, vector: Tensor) -> Tensor:
+        """vector [B, N] of game `index` -> latent [B, L, D]."""
+        vector = vector.float()
+        squashed = torch.sign(vector) * torch.log1p(vector.abs())
+        return self.out(F.relu(self.first[str(index)](squashed))).unflatten(1, (self.num_tokens, self.width))
+
+
+class PixelEncoder(nn.Module):
+    """Frames [B, C, H, W] of uint8 -> [B, L, D]: strided convolutions (Mnih et al. 2015), a first layer a game."""
+
+    def __init__(self, config: NetworkConfig, num_tokens: int, seed: int):
+        super().__init__()
+        self.num_tokens, self.width, self.channels, self.seed = num_tokens, config.width, config.channels, seed
+        self.first = nn.ModuleDict()
+        wide = 2 * config.channels
+        self.second = seeded(nn.Conv2d(config.channels, wide, 4, stride=2), seed, "pixels 2")
+        self.third = seeded(nn.Conv2d(wide, wide, 3), seed, "pixels 3")
+        self.out = seeded(nn.Linear(wide * 7 * 7, num_tokens * config.width), seed, "pixels out")
+
+    def add_game(self, spec: GameSpec, index: int) -> None:
+        layer = nn.Conv2d(spec.observation.shape[0], self.channels, 8, stride=4)
+        self.first[str(index)] = seeded(layer, self.seed, f"pixels {spec.name}")
+
+    def forward(self, index: int, frames: Tensor) -> Tensor:
+        """frames [B, C, H, W] of game `index` -> latent [B, L, D]."""
+        frames = frames.float() / 255.0
+        if frames.shape[-2:] != (PIXEL_SIDE, PIXEL_SIDE):
+            frames = F.interpolate(frames, (PIXEL_SIDE, PIXEL_SIDE), mode="area")
+        image = F.relu(self.third(F.relu(self.second(F.relu(self.first[str(index)](frames))))))
+        return self.out(image.flatten(1)).unflatten(1, (self.num_tokens, self.width))
+
+
+KINDS = {
+    ObservationKind.GRID: GridEncoder,
+    ObservationKind.VECTOR: VectorEncoder,
+    ObservationKind.PIXELS: PixelEncoder,
+}
+
+
+class Encoders(nn.Module):
+    """All encoders; an encoder comes into being with the first game of its kind."""
+
+    def __init__(self, config: NetworkConfig, num_tokens: int, seed: int):
+        super().__init__()
+        self.config, self.num_tokens, self.seed = config, num_tokens, seed
+        self.by_kind = nn.ModuleDict()
+        self.slot: dict[int, str] = {}  # game index -> entry of by_kind
+
+    def add_game(self, spec: GameSpec, index: int) -> None:
+        kind = spec.observation.kind
+        if kind not in KINDS:
+            raise ValueError(
+                f"{spec.name}: no encoder reads observations of kind {kind}; "
+                f"there are encoders for {', '.join(KINDS)}"
+            )
+        slot = str(kind) if self.config.shared_encoders else f"{kind}-{index}"
+        if slot not in self.by_kind:
+            self.by_kind[slot] = KINDS[kind](self.config, self.num_tokens, self.seed)
+        self.by_kind[slot].add_game(spec, index)
+        self.slot[index] = slot
+
+    def forward(self, index: int, observation: Tensor) -> Tensor:
+        """observation [B, *shape] of game `index` -> latent [B, L, D], each token normalised."""
+        latent = self.by_kind[self.slot[index]](index, observation)
+        return F.layer_norm(latent, latent.shape[-1:])

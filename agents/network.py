@@ -1,0 +1,273 @@
+"""One network for all games: shared encoders, one latent shape, a shared trunk, heads read from the latent.
+
+Shape legend: B batch, L latent tokens, D width of a token, H hidden width, A actions of the widest game, K games,
+P players of the row's game, V value bins.
+
+What belongs to one game alone: its embedding, the planes of its own in the first layer of the grid encoder, the
+actions whose keys no other game uses, and the scale of its values. Everything else is shared; that is what lets
+transfer happen. `NetworkConfig.shared_encoders = False` gives each game its own encoder for comparison.
+
+Adding a game appends rows and modules and never changes the shape of a matrix product that an old game takes part
+in, so old outputs stay the same to the bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from agents.encoders import Encoders, seeded
+from agents.support import bin_values, decode
+from agents.trunks import make_trunk
+from envs.game import GameSpec
+
+ACTION_BLOCK = 64  # rows of the policy table come in blocks of at least this many, so that products keep their shape
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+    """Size and kind of the network. Sizes of inputs and outputs come from the games."""
+
+    trunk: str = "mlp"
+    """Kind of the shared trunk: mlp (one latent token) or resnet (a grid of tokens)."""
+    width: int = 128
+    """D, the width of one latent token."""
+    hidden: int = 256
+    """H, the hidden width of the trunk's layers and of the heads."""
+    blocks: int = 1
+    """Residual blocks of the trunk for each step of the model."""
+    latent_grid: int = 6
+    """Side of the grid of latent tokens of the resnet trunk (L = side squared)."""
+    channels: int = 32
+    """Channels of the convolutions of the grid encoder."""
+    encoder_blocks: int = 0
+    """Residual convolution blocks of the grid encoder after its first layer."""
+    value_bins: int = 81
+    """Bins of the value and reward distributions; odd."""
+    value_limit: float = 8.0
+    """The outermost bin lies at symexp(value_limit) times the game's scale."""
+    shared_encoders: bool = True
+    """False: every game has its own encoder and its own action embeddings (for comparison)."""
+
+
+class Heads(NamedTuple):
+    """What the network says of a latent; rows of a batch may belong to different games.
+
+    Values and rewards are seen from the row's own mover: entry 0 is whoever moves, entry 1 the next seat, and so on.
+    A two-player zero-sum game stores one number; the other is its negative.
+    """
+
+    policy: Tensor  # [B, A] logits; entries of actions that the row's game lacks are finite and meaningless
+    value: Tensor  # [B, R, V] logits, R relative seats of the widest game
+    reward: Tensor  # [B, R, V] logits, of the move that led here, seen by the player who made it
+    continuation: Tensor  # [B] logit: the game goes on after the move that led here
+    next_mover: Tensor  # [B, S] logits over how many seats further the next mover sits, S most players
+
+
+class MultiGameNetwork(nn.Module):
+    """The network; `games` lists what it plays, in order of introduction."""
+
+    def __init__(self, config: NetworkConfig, specs: Sequence[GameSpec] = (), seed: int = 0):
+        super().__init__()
+        self.config, self.seed = config, seed
+        self.specs: list[GameSpec] = []
+        self.games: dict[str, int] = {}  # name -> index
+        trunk = make_trunk(config, seed)
+        self.trunk = trunk
+        self.num_tokens, self.width = trunk.num_tokens, config.width
+        self.encoders = Encoders(config, trunk.num_tokens, seed)
+        latent = trunk.num_tokens * config.width
+        self.torso = seeded(nn.Linear(latent, config.hidden), seed, "torso")
+        self.action_index: dict[str, int] = {}  # key -> row of the tables
+        self.policy_blocks = nn.ModuleList()  # each Linear(H, block rows)
+        self.action_blocks = nn.ParameterList()  # each [block rows, trunk.condition_width]
+        self.game_embedding = nn.ParameterList()  # K vectors [trunk.condition_width]
+        self.value_heads = nn.ModuleDict()  # number of stored values -> Linear(H, values * V)
+        self.reward_heads = nn.ModuleDict()
+        self.mover_heads = nn.ModuleDict()  # number of players -> Linear(H, players)
+        self.continuation_head = seeded(nn.Linear(config.hidden, 1), seed, "continuation", 0.1)
+        self.register_buffer("bins", bin_values(config.value_bins, config.value_limit), persistent=False)
+        self.tables: Tables = Tables.empty()
+        for spec in specs:
+            self.add_game(spec)
+
+    # -- growth ------------------------------------------------------------------------------------------------
+
+    def add_game(self, spec: GameSpec) -> int:
+        """Make room for one more game; returns its index. Old outputs stay unchanged to the bit."""
+        if spec.name in self.games:
+            raise ValueError(f"the network already plays {spec.name}; give the game another name")
+        device, index = self.bins.device, len(self.specs)
+        private = "" if self.config.shared_encoders else f"{spec.name}: "
+        self.encoders.add_game(spec, index)
+        self._add_actions([private + key for key in spec.keys()])
+        embedding = torch.randn(self.trunk.condition_width, generator=generator(self.seed, "game", spec.name)) * 0.1
+        self.game_embedding.append(nn.Parameter(embedding))
+        hidden, bins = self.config.hidden, self.config.value_bins
+        count = num_values(spec)
+        for heads, label in ((self.value_heads, "value"), (self.reward_heads, "reward")):
+            if str(count) not in heads:
+                heads[str(count)] = seeded(nn.Linear(hidden, count * bins), self.seed, f"{label} {count}", 0.0)
+        players = spec.num_players
+        if players > 1 and str(players) not in self.mover_heads:
+            self.mover_heads[str(players)] = seeded(nn.Linear(hidden, players), self.seed, f"mover {players}", 0.1)
+        self.specs.append(spec)
+        self.games[spec.name] = index
+        self.tables = Tables.build(self.specs, self.action_index, private_keys=not self.config.shared_encoders)
+        self.to(device)
+        return index
+
+    def _add_actions(self, keys: Sequence[str]) -> None:
+        new = [key for key in dict.fromkeys(keys) if key not in self.action_index]
+        capacity = sum(len(block) for block in self.action_blocks)
+        first = len(self.action_index)
+        for offset, key in enumerate(new):
+            self.action_index[key] = first + offset
+        while capacity < len(self.action_index):
+            rows = max(ACTION_BLOCK, len(self.action_index) - capacity)
+            label = f"actions {capacity}"
+            self.policy_blocks.append(seeded(nn.Linear(self.config.hidden, rows), self.seed, label, 0.1))
+            noise = torch.randn(rows, self.trunk.condition_width, generator=generator(self.seed, "embedding", label))
+            self.action_blocks.append(nn.Parameter(noise * 0.5))
+            capacity += rows
+
+    def _apply(self, fn, recurse: bool = True):
+        super()._apply(fn, recurse)
+        self.tables = Tables(*(fn(table) for table in self.tables))
+        return self
+
+    # -- the three functions of the model (MuZero: h, g, f) ------------------------------------------------------
+
+    def represent(self, game: str, observation: Tensor) -> Tensor:
+        """h: observation [B, *shape] of one game -> latent [B, L, D]."""
+        return self.encoders(self.games[game], observation)
+
+    def condition(self, game: Tensor, action: Tensor) -> Tensor:
+        """[B, condition width] what the trunk is told of the move; game [B], action [B] int64."""
+        row = self.tables.action_row[game, action]
+        actions = self.action_blocks[0] if len(self.action_blocks) == 1 else torch.cat(list(self.action_blocks))
+        games = torch.stack(list(self.game_embedding))
+        return F.embedding(row, actions) + F.embedding(game, games)
+
+    def transition(self, latent: Tensor, game: Tensor, action: Tensor) -> Tensor:
+        """g: latent [B, L, D], game [B] int64, action [B] int64 -> next latent [B, L, D]."""
+        place = self.tables.place[game, action] if self.trunk.uses_places else None
+        return self.trunk(latent, self.condition(game, action), place)
+
+    def heads(self, latent: Tensor, game: Tensor) -> Heads:
+        """f, and the model's other outputs: latent [B, L, D], game [B] int64 -> `Heads`."""
+        hidden = F.relu(self.torso(latent.flatten(1)))
+        logits = [block(hidden) for block in self.policy_blocks]
+        table = logits[0] if len(logits) == 1 else torch.cat(logits, 1)
+        policy = table.gather(1, self.tables.action_row[game])
+        value = self._by_players(self.value_heads, hidden, self.tables.num_values[game], self.config.value_bins)
+        reward = self._by_players(self.reward_heads, hidden, self.tables.num_values[game], self.config.value_bins)
+        continuation = self.continuation_head(hidden)[:, 0]
+        if self.mover_heads:
+            mover = self._by_players(self.mover_heads, hidden, self.tables.num_players[game], 1)[..., 0]
+        else:
+            mover = hidden.new_zeros(len(hidden), 1)
+        return Heads(policy, value, reward, continuation, mover)
+
+    @staticmethod
+    def _by_players(heads: nn.ModuleDict, hidden: Tensor, count: Tensor, inner: int) -> Tensor:
+        """Each row from the head of its own number of players: [B, widest, inner]; missing seats are zeros."""
+        if len(heads) == 1:
+            (only,) = heads.values()
+            return only(hidden).unflatten(1, (-1, inner))
+        widest = max(int(key) for key in heads)
+        result = hidden.new_zeros(len(hidden), widest, inner)
+        for key, head in heads.items():
+            seats = F.pad(head(hidden).unflatten(1, (-1, inner)), (0, 0, 0, widest - int(key)))
+            result = torch.where((count == int(key))[:, None, None], seats, result)
+        return result
+
+    # -- reading scalars -------------------------------------------------------------------------------------------
+
+    def decode_seats(self, logits: Tensor, game: Tensor, to_play: Tensor, num_seats: int) -> Tensor:
+        """[B, num_seats] per-seat scalars in the game's units from logits [B, R, V] seen by seat `to_play` [B]."""
+        relative = decode(logits, self.bins) * self.tables.scale[game][:, None]
+        return to_absolute(relative, to_play, self.tables.num_players[game], self.tables.zero_sum[game], num_seats)
+
+
+def num_values(spec: GameSpec) -> int:
+    """How many numbers a value of this game is: one for one player and for two that share a zero sum."""
+    return 1 if spec.zero_sum else spec.num_players
+
+
+def to_absolute(relative: Tensor, to_play: Tensor, num_players: Tensor, zero_sum: Tensor, num_seats: int) -> Tensor:
+    """Per-seat numbers [B, num_seats] from numbers [B, R] that start at the mover; seats a game lacks get 0.
+
+    to_play, num_players: [B] int64; zero_sum: [B] bool (entry 0 is stored, the other seat is its negative).
+    """
+    seat = torch.arange(num_seats, device=relative.device)
+    distance = (seat - to_play[:, None]) % num_players[:, None]
+    taken = seat < num_players[:, None]
+    stored = torch.where(zero_sum[:, None], 0, distance).clamp(max=relative.shape[1] - 1)
+    sign = torch.where(zero_sum[:, None] & (distance == 1), -1.0, 1.0)
+    return relative.gather(1, stored) * sign * taken
+
+
+def to_relative(absolute: Tensor, to_play: Tensor, num_players: int, count: int) -> Tensor:
+    """The first `count` numbers from the mover on: absolute [..., P], to_play [...] -> [..., count]."""
+    seat = (to_play[..., None] + torch.arange(count, device=absolute.device)) % num_players
+    return absolute.gather(-1, seat)
+
+
+class Tables(NamedTuple):
+    """What a row needs to know of its game, by game index; A is the widest game's number of actions."""
+
+    action_row: Tensor  # [K, A] int64: row of the action tables; 0 where the game lacks the action
+    exists: Tensor  # [K, A] bool
+    place: Tensor  # [K, A] int64: flattened (row, column) on a 256-wide board, -1 for moves that are no cell
+    num_players: Tensor  # [K] int64
+    num_values: Tensor  # [K] int64: stored numbers a value
+    zero_sum: Tensor  # [K] bool
+    scale: Tensor  # [K] float32: unit of values and rewards
+
+    @staticmethod
+    def empty() -> Tables:
+        whole, no = torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.bool)
+        return Tables(whole[None], no[None], whole[None], whole, whole, no, torch.zeros(0))
+
+    @staticmethod
+    def build(specs: Sequence[GameSpec], action_index: dict[str, int], private_keys: bool) -> Tables:
+        widest = max(spec.num_actions for spec in specs)
+        rows = torch.zeros(len(specs), widest, dtype=torch.int64)
+        exists = torch.zeros(len(specs), widest, dtype=torch.bool)
+        place = torch.full((len(specs), widest), -1, dtype=torch.int64)
+        for index, spec in enumerate(specs):
+            private = f"{spec.name}: " if private_keys else ""
+            for action, key in enumerate(spec.keys()):
+                rows[index, action] = action_index[private + key]
+                if key.startswith("cell "):
+                    row, column = map(int, key.split()[1:])
+                    place[index, action] = row * 256 + column
+            exists[index, : spec.num_actions] = True
+        return Tables(
+            rows,
+            exists,
+            place,
+            torch.tensor([spec.num_players for spec in specs]),
+            torch.tensor([num_values(spec) for spec in specs]),
+            torch.tensor([spec.zero_sum for spec in specs]),
+            torch.tensor([reward_unit(spec) for spec in specs]),
+        )
+
+
+def reward_unit(spec: GameSpec) -> float:
+    """The game's unit of value: the largest reward of a step where that is known, else 1."""
+    largest = max(abs(bound) for bound in spec.reward_range)
+    return float(largest) if 0 < largest < float("inf") else 1.0
+
+
+def generator(seed: int, *labels: str) -> torch.Generator:
+    """A generator of its own for every named thing, so that order of creation never changes an initial weight."""
+    from agents.encoders import label_seed
+
+    return torch.Generator().manual_seed(label_seed(seed, *labels))

@@ -1,0 +1,164 @@
+"""Self-play: all copies of all active games in one mixed batch, one search a step.
+
+Shape legend: B rows of all games, C copies of one game, A actions of the widest game.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agents.acting import SearchConfig, ValueScales, search_batch
+from agents.encoders import label_seed
+from agents.network import MultiGameNetwork
+from agents.replay import ReplayBuffer
+from envs.game import Environment, GameSpec, Timestep
+
+
+@dataclasses.dataclass(frozen=True)
+class SelfPlayConfig:
+    """How experience is collected."""
+
+    copies: int = 64
+    """Copies of each game played at once."""
+    random_plies: int = 8
+    """Episodes begin with 0 to this many uniformly random moves, which are no targets: they bring variety."""
+
+
+class Collector:
+    """The copies of one game, their current timestep and what is being summed up about running episodes."""
+
+    def __init__(self, spec: GameSpec, environment: Environment, config: SelfPlayConfig, seed: int):
+        self.spec, self.environment, self.config = spec, environment, config
+        self.generator = torch.Generator().manual_seed(label_seed(seed, "self-play", spec.name))
+        self.base_seed = label_seed(seed, "search", spec.name)
+        self.num_steps = 0  # steps of every copy so far
+        self.timestep: Timestep = environment.reset()
+        self.score = torch.zeros(environment.num_copies, spec.num_players)  # running return per seat
+        self.length = torch.zeros(environment.num_copies, dtype=torch.int64)
+        self.opening = self._draw_openings(environment.num_copies)
+
+    def _draw_openings(self, count: int) -> Tensor:
+        return torch.randint(0, self.config.random_plies + 1, (count,), generator=self.generator)
+
+    def search_seeds(self) -> Tensor:
+        """[C] int64, different for every copy and step."""
+        copies = self.environment.num_copies
+        return (self.base_seed + self.num_steps * copies + torch.arange(copies)) & 0x7FFFFFFFFFFFFFFF
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "environment": self.environment.state_dict(),
+            "generator": self.generator.get_state(),
+            "num_steps": self.num_steps,
+            "score": self.score,
+            "length": self.length,
+            "opening": self.opening,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.timestep = self.environment.load_state_dict(state["environment"])
+        self.generator.set_state(state["generator"])
+        self.num_steps = state["num_steps"]
+        self.score, self.length, self.opening = state["score"], state["length"], state["opening"]
+
+
+@dataclasses.dataclass(frozen=True)
+class EndedEpisodes:
+    """Episodes of one game that ended in one step: E of them."""
+
+    score: Tensor  # [E, P] return per seat, undiscounted
+    length: Tensor  # [E] moves
+
+
+def pad_last(values: Tensor, size: int) -> Tensor:
+    """[..., size] with False or 0 behind: for actions or seats that the widest game has and this one lacks."""
+    return torch.nn.functional.pad(values, (0, size - values.shape[-1]))
+
+
+def collect_step(
+    network: MultiGameNetwork,
+    collectors: dict[str, Collector],
+    buffers: dict[str, ReplayBuffer],
+    scales: ValueScales,
+    config: SearchConfig,
+) -> dict[str, EndedEpisodes]:
+    """Search and play one move in every copy of every game; store it; returns the episodes that ended."""
+    widest = network.tables.exists.shape[1]
+    steps = {name: collector.timestep for name, collector in collectors.items()}
+    result = search_batch(
+        network,
+        [(name, step.observation) for name, step in steps.items()],
+        legal=torch.cat([pad_last(step.legal, widest) for step in steps.values()]),
+        to_play=torch.cat([step.to_play for step in steps.values()]),
+        seed=torch.cat([collector.search_seeds() for collector in collectors.values()]),
+        value_scale=torch.cat(
+            [torch.full((len(step.to_play),), scales[name]) for name, step in steps.items()]
+        ),
+        config=config,
+        num_simulations=config.simulations,
+        greedy=False,
+    )  # fmt: skip
+    ended, first = {}, 0
+    for name, collector in collectors.items():
+        rows = slice(first, first + collector.environment.num_copies)
+        first = rows.stop
+        actions = collector.spec.num_actions
+        scales.update(name, result.q_values[rows, :actions], result.visits[rows, :actions])
+        ended[name] = _play(
+            network, collector, buffers[name], result.action[rows], result.policy_target[rows, :actions],
+            result.root_value[rows, : collector.spec.num_players],
+        )  # fmt: skip
+    return ended
+
+
+def _play(
+    network: MultiGameNetwork, collector: Collector, buffer: ReplayBuffer, action: Tensor, policy: Tensor, value: Tensor
+) -> EndedEpisodes:
+    """Play `action` [C] (a random move in openings), store the step, begin what ended anew."""
+    before, opening = collector.timestep, collector.opening > 0
+    if bool(opening.any()):
+        random = torch.multinomial(before.legal.float(), 1, generator=collector.generator)[:, 0]
+        action = torch.where(opening, random, action)
+    after = collector.environment.step(action)
+    ended = after.terminated | after.truncated
+    buffer.add(
+        observation=before.observation,
+        legal=before.legal,
+        to_play=before.to_play,
+        action=action,
+        reward=after.reward,
+        terminated=after.terminated,
+        truncated=after.truncated,
+        policy=policy,
+        root_value=value,
+        final_value=final_values(network, collector.spec, after),
+        trainable=~opening,
+    )
+    collector.timestep = after
+    collector.num_steps += 1
+    collector.score += after.reward
+    collector.length += 1
+    episodes = EndedEpisodes(collector.score[ended], collector.length[ended])
+    if bool(ended.any()):
+        collector.score = torch.where(ended[:, None], 0.0, collector.score)
+        collector.length = torch.where(ended, 0, collector.length)
+    collector.opening = (collector.opening - 1).clamp(min=0)
+    if bool(ended.any()):
+        collector.opening = torch.where(ended, collector._draw_openings(len(ended)), collector.opening)
+    return episodes
+
+
+@torch.inference_mode()
+def final_values(network: MultiGameNetwork, spec: GameSpec, step: Timestep) -> Tensor:
+    """[C, P] the network's value of the last observation where an episode was truncated, else 0."""
+    value = torch.zeros_like(step.reward)
+    rows = step.truncated.nonzero()[:, 0]
+    if len(rows):
+        game = torch.full((len(rows),), network.games[spec.name])
+        heads = network.heads(network.represent(spec.name, step.final_observation[rows]), game)
+        value[rows] = network.decode_seats(heads.value, game, step.final_to_play[rows], spec.num_players)
+    return value

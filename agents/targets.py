@@ -1,0 +1,69 @@
+"""From a window of experience to what the network should have said.
+
+Shape legend: N samples, W window, K unroll steps, P players. Values are per seat here (absolute); the learner turns
+them to the mover's view.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Targets(NamedTuple):
+    """Targets of K + 1 positions (the sampled one and K unrolled) and of the K moves between them."""
+
+    value: Tensor  # [N, K + 1, P] float32: n-step return
+    alive: Tensor  # [N, K + 1] bool: this position belongs to the sampled episode and was really reached
+    reward: Tensor  # [N, K, P] float32
+    moved: Tensor  # [N, K] bool: this move was made in the sampled episode
+    continues: Tensor  # [N, K] bool: the game goes on after the move (a truncated game goes on)
+    continuation_known: Tensor  # [N, K] bool
+
+
+def n_step_returns(
+    reward: Tensor, terminated: Tensor, truncated: Tensor, root_value: Tensor, final_value: Tensor, gamma: float, n: int
+) -> Tensor:
+    """[N, W - n, P] the n-step return of each position (Sutton and Barto 2018, eq. 7.1), seat by seat.
+
+    G_t = sum_{j<n} gamma^j r_{t+j} + gamma^n V(s_{t+n}); the sum stops at the end of the episode, where a terminated
+    one adds nothing more and a truncated one adds gamma^{j+1} V(its last observation). Because rewards and values
+    are per seat, players may alternate in any way.
+    reward, root_value, final_value: [N, W, P]; terminated, truncated: [N, W].
+    """
+    length = reward.shape[1] - n
+    total = torch.zeros_like(reward[:, :length])
+    running = torch.ones_like(terminated[:, :length], dtype=reward.dtype)  # 1 until the episode ends
+    for j in range(n):
+        here = slice(j, j + length)
+        total = total + gamma**j * running[..., None] * reward[:, here]
+        cut = running * truncated[:, here]
+        total = total + gamma ** (j + 1) * cut[..., None] * final_value[:, here]
+        running = running * ~(terminated[:, here] | truncated[:, here])
+    return total + gamma**n * running[..., None] * root_value[:, n : n + length]
+
+
+def make_targets(window: NamedTuple, unroll: int, n: int, gamma: float, search_share: float = 0.0) -> Targets:
+    """Targets from a replay `Window` of at least unroll + n + 1 steps.
+
+    search_share: how much of the value target is the search's value of the position itself.
+    """
+    ended = window.terminated | window.truncated
+    value = n_step_returns(
+        window.reward, window.terminated, window.truncated, window.root_value, window.final_value, gamma, n
+    )[:, : unroll + 1]
+    if search_share:
+        value = torch.lerp(value, window.root_value[:, : unroll + 1], search_share)
+    before = torch.cumsum(ended[:, :unroll], 1)  # ends up to and including each move
+    alive = torch.cat([torch.ones_like(ended[:, :1]), before == 0], 1)
+    moved = alive[:, :unroll]
+    return Targets(
+        value=value,
+        alive=alive,
+        reward=window.reward[:, :unroll],
+        moved=moved,
+        continues=~window.terminated[:, :unroll],
+        continuation_known=moved,
+    )
