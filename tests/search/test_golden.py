@@ -5,11 +5,10 @@ from __future__ import annotations
 import golden
 import pytest
 import torch
+from engines import ENGINES
 
 import search
-from search import FixedRange, GumbelConfig, PUCTConfig, Unscaled, torch_engine
-
-ENGINES = {"torch": torch_engine.grow}
+from search import FixedRange, GumbelConfig, PUCTConfig, Unscaled
 
 PUCT = PUCTConfig(dirichlet_fraction=0.0, temperature=0.0, unit=FixedRange(-1.0, 1.0))
 GUMBEL = GumbelConfig(gumbel_scale=0.0, value_scale=0.5, unit=Unscaled())
