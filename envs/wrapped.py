@@ -118,9 +118,9 @@ class WrappedEnvironment:
             over = active & (terminated | truncated)
             if over.any():
                 raise ValueError(
-                    f"{self.spec.name}: copy {int(np.argmax(over))} ended at move {move} of its replayed episode, which "
-                    "had gone on when it was saved; the game or its package has changed, or it is not deterministic "
-                    "under its seed (run `gurgeh games check`)"
+                    f"{self.spec.name}: copy {int(np.argmax(over))} ended at replayed move {move} of an episode that "
+                    "went on when it was saved; the game or its package has changed, or it is not deterministic under "
+                    "its seed (run `gurgeh games check`)"
                 )
             self._remember(action, active)
         if longest and (length == 0).any():

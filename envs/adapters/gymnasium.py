@@ -91,16 +91,17 @@ def _game(maker: Callable[[], gymnasium.Env], made: gymnasium.Env, name: str) ->
 def _family(made: gymnasium.Env) -> str:
     """gymnasium.envs.toy_text.taxi is of the family toy_text; elsewhere the package is the family."""
     module = type(made.unwrapped).__module__.split(".")
-    return module[2] if module[:2] == ["gymnasium", "envs"] else module[0].removesuffix("_env")
+    if module[:2] == ["gymnasium", "envs"]:
+        return module[2]
+    return "other" if module[0].startswith("gurgeh_file_") else module[0]
 
 
-def _reader(space: spaces.Space, name: str) -> tuple[Callable[[Any], np.ndarray], ObservationSpec]:
+def _reader(space: spaces.Space, name: str) -> tuple[Callable[[Any], Any], ObservationSpec]:
     """How an observation is read, and what it then is."""
     if isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) in (2, 3):
         if len(space.shape) == 2:
-            return lambda screen: screen[None], ObservationSpec(
-                ObservationKind.PIXELS, (1, *space.shape), torch.uint8
-            )  # fmt: skip
+            shape = (1, *space.shape)
+            return lambda screen: screen[None], ObservationSpec(ObservationKind.PIXELS, shape, torch.uint8)
         height, width, channels = space.shape
         if channels <= 4:
             shape = (channels, height, width)
@@ -122,7 +123,7 @@ class GymnasiumEnvironment(CopiesEnvironment):
         self,
         spec: GameSpec,
         maker: Callable[[], gymnasium.Env],
-        reader: Callable[[Any], np.ndarray],
+        reader: Callable[[Any], Any],
         num_copies: int,
         seed: int,
     ):
