@@ -254,7 +254,8 @@ def _convert_section(cls: type, value: Any, key: str, default: Any, wrong: Confi
     except ConfigError:
         raise
     except ValueError as error:  # the section's own __post_init__
-        raise ConfigError(f"{key}: {error}" if key else str(error)) from error
+        named = not key or str(error).startswith(f"{key}:")
+        raise ConfigError(str(error) if named else f"{key}: {error}") from error
 
 
 def _unknown_key(full: str, section: str, names: Sequence[str], everywhere: Sequence[str]) -> ConfigError:

@@ -1,0 +1,7 @@
+"""`python -m gurgeh`."""
+
+import sys
+
+from gurgeh.cli import main
+
+sys.exit(main())
