@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from rich import box
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -83,8 +84,12 @@ class Progress:
     def update(self, snapshot: Snapshot) -> None:
         """Show a snapshot, unless the last one was shown a moment ago."""
         self._last, self._pending = snapshot, True
-        if self._clock() - self._shown_at >= self._interval:
+        if self.due():
             self._show(snapshot)
+
+    def due(self) -> bool:
+        """Whether the next `update` is shown; ask before gathering numbers that cost something."""
+        return self._clock() - self._shown_at >= self._interval
 
     def say(self, message: str) -> None:
         """A line that stays: a game was added, a checkpoint was saved."""
@@ -121,8 +126,8 @@ def line(snapshot: Snapshot) -> str:
     ]
     for game in snapshot.games:
         name, score_name = game.name.replace(" ", "_"), game.score_name.replace(" ", "_")
-        fields.append(f"{name}.{score_name}={_number(game.score, '.3g')}")
-        fields.append(f"{name}.loss={_number(game.loss, '.3g')}")
+        fields.append(f"{name}.{score_name}={_short(game.score)}")
+        fields.append(f"{name}.loss={_short(game.loss)}")
     return " ".join(fields).rstrip()
 
 
@@ -141,7 +146,7 @@ def table(title: str, snapshot: Snapshot) -> Group:
         f"{_number(snapshot.update_rate, ',.1f')} updates/s",
         style="dim",
     )
-    games = Table("game", "since update", "steps", "score", "loss", "", header_style="bold", pad_edge=False)
+    games = Table("game", "since update", "steps", "score", "loss", "", header_style="bold", box=box.SIMPLE_HEAD)
     for column in games.columns[1:5]:
         column.justify = "right"
     for game in snapshot.games:
@@ -149,8 +154,8 @@ def table(title: str, snapshot: Snapshot) -> Group:
             Text(game.name),
             f"{game.introduced:,}",
             f"{game.env_steps:,}",
-            Text(f"{_number(game.score, '.3g')} {game.score_name}" if game.score is not None else "–"),
-            _number(game.loss, ".3g", "–"),
+            Text(f"{_short(game.score)} {game.score_name}" if game.score is not None else "–"),
+            _short(game.loss, "–"),
             Text(game.status),
         )
     return Group(head, speed, games)
@@ -166,3 +171,8 @@ def clock_time(seconds: float | None) -> str:
 
 def _number(value: float | None, form: str, unknown: str = "-") -> str:
     return unknown if value is None else format(value, form)
+
+
+def _short(value: float | None, unknown: str = "-") -> str:
+    """Three digits that count, whole numbers from 1,000 on."""
+    return _number(value, ".0f" if value is not None and abs(value) >= 1000 else ".3g", unknown)

@@ -55,6 +55,7 @@ def test_plain_lines_come_every_few_seconds_and_the_last_one_always():
         for update in range(101):
             now[0] = update / 10
             progress.update(dataclasses.replace(SNAPSHOT, update=update))
+        assert not progress.due()
         progress.say("added connect_four")
         progress.update(dataclasses.replace(SNAPSHOT, update=101))
     lines = stream.getvalue().splitlines()
@@ -99,6 +100,12 @@ def test_no_random_state_is_touched(monkeypatch):
     assert random.getstate() == before[0]
     assert np.random.get_state()[1].tolist() == before[1]
     assert torch.equal(torch.get_rng_state(), before[2])
+
+
+def test_large_scores_stay_readable():
+    games = (dataclasses.replace(GAMES[0], score=21345.6, loss=1e-5),)
+    text = line(dataclasses.replace(SNAPSHOT, games=games))
+    assert text.endswith("wins_against_random=21346 tictactoe.loss=1e-05")
 
 
 def test_clock_time():
