@@ -280,8 +280,7 @@ def _override(cls: type, data: dict[str, Any], override: str) -> None:
     key, equals, text = (part.strip() for part in override.partition("="))
     if not equals or not key:
         raise ConfigError(f"expected KEY=VALUE such as learner.lr=3e-4, found {override!r}")
-    kind, default, target = _locate(cls, data, key)
-    name = key.rsplit(".", 1)[-1]
+    kind, default, target, name = _locate(cls, data, key)
     value = _parse_value(kind, text)
     try:
         _convert(kind, value, key, _converted_or(kind, target.get(name, default), default))
@@ -291,31 +290,31 @@ def _override(cls: type, data: dict[str, Any], override: str) -> None:
     target[name] = target[name] | value if section else value
 
 
-def _locate(cls: type, data: dict[str, Any], key: str) -> tuple[Any, Any, dict[str, Any]]:
-    """(type, default, mapping that holds it) of a dotted key; makes the mappings on the way."""
+def _locate(cls: type, data: dict[str, Any], key: str) -> tuple[Any, Any, dict[str, Any], str]:
+    """(type, default, mapping that holds it, name there) of a dotted key; makes the mappings on the way."""
     kind: Any = cls
     default: Any = REQUIRED
-    target = data
-    parts = key.split(".")
-    for depth, part in enumerate(parts):
+    target, above, rest = data, "", key
+    while True:
         section = _section(kind)
-        above = ".".join(parts[:depth])
         if section is not None:
+            name, dot, rest = rest.partition(".")
             fields = dict(_fields_by_name(section))
-            if part not in fields:
+            if name not in fields:
                 raise _unknown_key(key, above, list(fields), [setting.key for setting in describe(cls)])
-            field, kind = fields[part]
-            default = getattr(default, part) if dataclasses.is_dataclass(default) else _default(field)
+            field, kind = fields[name]
+            default = getattr(default, name) if dataclasses.is_dataclass(default) else _default(field)
         elif typing.get_origin(kind) is dict:
+            name, dot = rest, ""  # the rest as it stands: names of games and files hold dots
             kind = typing.get_args(kind)[1]
-            default = default.get(part, REQUIRED) if isinstance(default, dict) else REQUIRED
+            default = default.get(name, REQUIRED) if isinstance(default, dict) else REQUIRED
         else:
             raise ConfigError(f"unknown key {key!r}: {above} is {type_name(kind)} and has no settings inside")
-        if depth + 1 < len(parts):
-            if not isinstance(target.get(part), dict):
-                target[part] = dict(default) if isinstance(default, dict) else {}
-            target = target[part]
-    return kind, default, target
+        if not dot:
+            return kind, default, target, name
+        if not isinstance(target.get(name), dict):
+            target[name] = dict(default) if isinstance(default, dict) else {}
+        target, above = target[name], f"{above}.{name}" if above else name
 
 
 def _parse_value(kind: Any, text: str) -> Any:
