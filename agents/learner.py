@@ -30,6 +30,12 @@ class LearnerConfig:
 
     batch: int = 128
     """Positions of each game in an update."""
+    updates_per_step: float = 1.0
+    """Updates made for one step of all copies; never decided by how fast the machine is."""
+    start_steps: int = 1_000
+    """Steps of a game (all copies together) that are stored before it is learnt from."""
+    reanalyse: int = 0
+    """Stored positions of each game that are searched again with the present network before an update."""
     unroll: int = 3
     """K, moves the model is unrolled along."""
     n_step: int = 5

@@ -82,6 +82,7 @@ class MultiGameNetwork(nn.Module):
         self.num_tokens, self.width = trunk.num_tokens, config.width
         self.encoders = Encoders(config, trunk.num_tokens, seed)
         latent = trunk.num_tokens * config.width
+        self.activation = nn.ReLU()  # a module, so that the monitor can see what it puts out
         self.torso = seeded(nn.Linear(latent, config.hidden), seed, "torso")
         self.action_index: dict[str, int] = {}  # key -> row of the tables
         self.policy_blocks = nn.ModuleList()  # each Linear(H, block rows)
@@ -161,7 +162,7 @@ class MultiGameNetwork(nn.Module):
 
     def heads(self, latent: Tensor, game: Tensor) -> Heads:
         """f, and the model's other outputs: latent [B, L, D], game [B] int64 -> `Heads`."""
-        hidden = F.relu(self.torso(latent.flatten(1)))
+        hidden = self.activation(self.torso(latent.flatten(1)))
         logits = [block(hidden) for block in self.policy_blocks]
         table = logits[0] if len(logits) == 1 else torch.cat(logits, 1)
         policy = table.gather(1, self.tables.action_row[game])

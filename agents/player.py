@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from envs.game import GameSpec, NativeGame, episode_seed
-from envs.solver import Solution
+from envs.solver import Solution, take
 
 
 class Decision(NamedTuple):
@@ -119,18 +119,14 @@ class TacticianPlayer:
         """[B, A]: what `seat` [B] receives in the next `plies` moves; worst for whoever moves where illegal."""
         legal, mover = self.game.legal(state), self.game.to_play(state)
         row, action = legal.nonzero(as_tuple=True)
-        played = self.game.play(_rows(state, row), action)
+        played = self.game.play(take(state, row), action)
         reward = played.reward.gather(1, seat[row, None])[:, 0].clone()
         if plies > 1:
             on = (~played.terminated).nonzero()[:, 0]
             if len(on):
-                after = _rows(played.state, on)
+                after = take(played.state, on)
                 reply = self._score(after, seat[row[on]], plies - 1)
                 mine = self.game.to_play(after) == seat[row[on]]
                 reward[on] += torch.where(mine, reply.max(1).values, reply.min(1).values)
         worst = torch.where(mover == seat, -torch.inf, torch.inf)
         return worst[:, None].repeat(1, legal.shape[1]).index_put((row, action), reward)
-
-
-def _rows(state: Any, rows: Tensor) -> Any:
-    return type(state)(*(part[rows] for part in state))

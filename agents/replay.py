@@ -52,8 +52,10 @@ class Window(NamedTuple):
 class ReplayBuffer:
     """See the module's text. All tensors live on the CPU."""
 
-    def __init__(self, spec: GameSpec, copies: int, config: ReplayConfig, window: int):
+    def __init__(self, spec: GameSpec, copies: int, config: ReplayConfig, window: int, keep_next: bool = False):
+        """window: steps of a sample. keep_next: samples carry the following observations (consistency loss)."""
         self.spec, self.copies, self.config, self.window = spec, copies, config, window
+        self.keep_next = keep_next
         observation, players, actions = spec.observation, spec.num_players, spec.num_actions
         columns: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
             "observation": (observation.shape, observation.dtype),
@@ -163,8 +165,6 @@ class ReplayBuffer:
             index=flat,
             weight=weight,
         )
-
-    keep_next = False  # True: windows carry the following observations (the consistency loss needs them)
 
     def read(self, name: str, index: Tensor) -> Tensor:
         """Rows [N, ...] of a column at flat positions [N]."""

@@ -32,6 +32,7 @@ class MLPTrunk(nn.Module):
         self.inward = nn.ModuleList(
             seeded(nn.Linear(config.width, config.hidden), seed, f"trunk in {i}") for i in range(config.blocks)
         )
+        self.activations = nn.ModuleList(nn.ReLU() for _ in range(config.blocks))  # seen by the monitor
         self.outward = nn.ModuleList(
             seeded(nn.Linear(config.hidden, config.width), seed, f"trunk out {i}") for i in range(config.blocks)
         )
@@ -39,8 +40,8 @@ class MLPTrunk(nn.Module):
     def forward(self, latent: Tensor, condition: Tensor, place: Tensor | None) -> Tensor:
         """latent [B, 1, D], condition [B, H] -> [B, 1, D], each token normalised."""
         token = latent[:, 0]
-        for inward, outward in zip(self.inward, self.outward, strict=True):
-            hidden = F.relu(inward(token) + condition)
+        for inward, activation, outward in zip(self.inward, self.activations, self.outward, strict=True):
+            hidden = activation(inward(token) + condition)
             token = F.layer_norm(token + outward(hidden), token.shape[-1:])
         return token[:, None]
 
@@ -58,6 +59,7 @@ class ResNetTrunk(nn.Module):
         self.inward = nn.ModuleList(
             seeded(nn.Conv2d(width, width, 3, padding=1), seed, f"trunk in {i}") for i in range(config.blocks)
         )
+        self.activations = nn.ModuleList(nn.ReLU() for _ in range(config.blocks))
         self.outward = nn.ModuleList(
             seeded(nn.Conv2d(width, width, 3, padding=1), seed, f"trunk out {i}") for i in range(config.blocks)
         )
@@ -71,8 +73,8 @@ class ResNetTrunk(nn.Module):
         marks = F.one_hot(cell, self.num_tokens) * inside[:, None]
         moved = latent + condition[:, None] + marks[..., None] * self.marker
         grid = moved.transpose(1, 2).unflatten(2, (self.side, self.side))
-        for inward, outward in zip(self.inward, self.outward, strict=True):
-            grid = grid + outward(F.relu(inward(F.relu(grid))))
+        for inward, activation, outward in zip(self.inward, self.activations, self.outward, strict=True):
+            grid = grid + outward(activation(inward(F.relu(grid))))
         return F.layer_norm(board_cells(grid), (latent.shape[-1],))
 
 

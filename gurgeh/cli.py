@@ -90,7 +90,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     show_traceback = "--traceback" in arguments or os.environ.get("GURGEH_TRACEBACK", "") not in ("", "0")
     try:
         parser = build_parser()
-        args = parser.parse_args([argument for argument in arguments if argument != "--traceback"])
+        args, rest = parser.parse_known_args([argument for argument in arguments if argument != "--traceback"])
+        # argparse takes a list of words in one stretch only; settings may stand anywhere among the options.
+        settings = [word for word in rest if "=" in word and not word.startswith("-") and "arguments" in args]
+        if len(settings) < len(rest):
+            parser.error(f"unrecognized arguments: {' '.join(word for word in rest if word not in settings)}")
+        if settings:
+            args.arguments = [*args.arguments, *settings]
         if args.version:
             print(f"gurgeh {importlib.metadata.version('gurgeh')}")
             return 0

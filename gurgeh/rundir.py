@@ -143,7 +143,7 @@ class RunDirectory:
         """
         self.lock()
         full = {"schema": f"{stream}/{version}", **record}
-        if not re.fullmatch(r"[a-z0-9_]+/[0-9]+", str(full["schema"])):
+        if not re.fullmatch(r"[a-z0-9_.]+/[0-9]+", str(full["schema"])):
             raise ValueError(f"the schema of a record must look like metrics/1, found {full['schema']!r}")
         try:
             line = json.dumps(full, allow_nan=False, separators=(",", ":"), ensure_ascii=False, default=_plain)

@@ -1,0 +1,38 @@
+"""Reanalysis: search stored positions again with the present network (Schrittwieser et al. 2021)."""
+
+from __future__ import annotations
+
+import torch
+
+from agents.acting import SearchConfig, ValueScales, search_batch
+from agents.network import MultiGameNetwork
+from agents.replay import ReplayBuffer
+from agents.selfplay import pad_last
+
+
+def reanalyse_(
+    network: MultiGameNetwork,
+    buffers: dict[str, ReplayBuffer],
+    scales: ValueScales,
+    config: SearchConfig,
+    count: int,
+    generator: torch.Generator,
+) -> None:
+    """Search `count` stored positions of each game, all in one batch, and overwrite their policy and value."""
+    widest = network.tables.exists.shape[1]
+    places = {name: buffer.draw_positions(count, generator) for name, buffer in buffers.items()}
+    result = search_batch(
+        network,
+        [(name, buffers[name].read("observation", index)) for name, index in places.items()],
+        legal=torch.cat([pad_last(buffers[name].read("legal", index), widest) for name, index in places.items()]),
+        to_play=torch.cat([buffers[name].read("to_play", index).long() for name, index in places.items()]),
+        seed=torch.randint(2**62, (count * len(places),), generator=generator),
+        value_scale=torch.cat([torch.full((count,), scales[name]) for name in places]),
+        config=config,
+        num_simulations=config.simulations,
+        greedy=False,
+    )
+    for number, (name, index) in enumerate(places.items()):
+        rows, spec = slice(number * count, (number + 1) * count), buffers[name].spec
+        buffers[name].write_("policy", index, result.policy_target[rows, : spec.num_actions])
+        buffers[name].write_("root_value", index, result.root_value[rows, : spec.num_players])

@@ -1,0 +1,71 @@
+"""The configuration of a run: one section a component, each owned by the component itself."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from agents.acting import SearchConfig
+from agents.learner import LearnerConfig
+from agents.network import NetworkConfig
+from agents.replay import ReplayConfig
+from agents.selfplay import SelfPlayConfig
+from gurgeh.evaluate import EvaluationConfig
+from gurgeh.schedule import ScheduleConfig
+from monitor import MonitorConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+    """What is saved and when. Counted in updates, so that a run is the same on a fast and a slow machine."""
+
+    every_updates: int = 2_000
+    """Updates between two checkpoints."""
+    keep: int = 2
+    """Complete checkpoints that stay on disk."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoggingConfig:
+    """What is written down while the run goes on."""
+
+    every_updates: int = 100
+    """Updates between two lines of metrics."""
+    evaluate_every_updates: int = 1_000
+    """Updates between two short evaluations of all games; 0 leaves them out."""
+    evaluate_episodes: int = 20
+    """Episodes of each game in a short evaluation (for solvable games all positions are judged instead)."""
+    tensorboard: bool = True
+    """Write the same numbers as TensorBoard files."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """One run: one network on a growing set of games."""
+
+    games: list[str] = dataclasses.field(default_factory=lambda: ["tictactoe"])
+    """Names of games (`gurgeh games list`) or files, in order of introduction."""
+    seed: int = 0
+    """Same config, seed and threads: the same losses to the bit."""
+    threads: int = 2
+    """Threads of torch and of the search."""
+    goals: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Scores that the final evaluation must reach, `GAME/MEASURE: NUMBER`; they are reported, met or missed."""
+    network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
+    search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
+    selfplay: SelfPlayConfig = dataclasses.field(default_factory=SelfPlayConfig)
+    replay: ReplayConfig = dataclasses.field(default_factory=ReplayConfig)
+    learner: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
+    schedule: ScheduleConfig = dataclasses.field(default_factory=ScheduleConfig)
+    monitor: MonitorConfig = dataclasses.field(default_factory=MonitorConfig)
+    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+    checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
+    logging: LoggingConfig = dataclasses.field(default_factory=LoggingConfig)
+
+    def __post_init__(self) -> None:
+        if not self.games:
+            raise ValueError("games is empty: name at least one; `gurgeh games list` shows them")
+        doubled = {name for name in self.games if self.games.count(name) > 1}
+        if doubled:
+            raise ValueError(f"games names {', '.join(sorted(doubled))} twice; each game joins once")
+        if self.threads < 1:
+            raise ValueError(f"threads must be at least 1, found {self.threads}")

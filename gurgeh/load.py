@@ -1,0 +1,67 @@
+"""From a run on disk to a player: the averaged network of a checkpoint, without the rest of the training state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agents.acting import SearchConfig, ValueScales
+from agents.agent import NetworkPlayer
+from agents.network import MultiGameNetwork
+from envs import registry
+from envs.game import Game
+from gurgeh.config import RunConfig
+from gurgeh.configure import from_dict
+from gurgeh.rundir import RunDirectory
+
+
+class LoadedRun:
+    """The network of one checkpoint and what is needed to play with it."""
+
+    def __init__(self, path: str | Path, checkpoint: int | None = None):
+        """checkpoint: its update; None: the newest. ValueError for a damaged file or a run without checkpoints."""
+        run = RunDirectory.open(path)
+        self.path, self.config = run.path, from_dict(RunConfig, run.config)
+        self.step, state = run.load_checkpoint(checkpoint)
+        self.network = MultiGameNetwork(self.config.network, seed=self.config.seed)
+        self.games: dict[str, Game] = {}
+        for name, saved in state["games"].items():
+            game = registry.make(saved["made_from"])
+            if game.spec.version != saved["version"]:
+                raise ValueError(
+                    f"{name} is version {game.spec.version} now and was {saved['version']} when {path} was saved: its "
+                    "rules have changed, and this checkpoint plays the old ones"
+                )
+            self.network.add_game(game.spec)
+            self.games[name] = game
+        try:
+            self.network.load_state_dict(state["learner"]["averaged"])
+        except RuntimeError as error:
+            raise ValueError(
+                f"{path}: checkpoint {self.step} does not fit the network of its config.yaml: "
+                f"{str(error).splitlines()[-1].strip()}"
+            ) from error
+        self.network.requires_grad_(False)
+        self.scales = ValueScales()
+        self.scales.load_state_dict(state["scales"])
+
+    @property
+    def search(self) -> SearchConfig:
+        """The search settings that the run was trained with."""
+        return self.config.search
+
+    def player(self, game: Game | str, simulations: int, greedy: bool = True) -> NetworkPlayer:
+        """The network as a player of one of its games; simulations 0: the raw policy."""
+        name = game if isinstance(game, str) else game.spec.name
+        if name not in self.games:
+            raise ValueError(f"{self.path} does not play {name}; it plays {', '.join(self.games)}")
+        return NetworkPlayer(
+            self.network, self.games[name].spec, self.search, self.scales[name], simulations, greedy,
+            name=f"{self.path.name}@{self.step}",
+        )  # fmt: skip
+
+
+def load_player(
+    path: str | Path, game: Game, simulations: int, greedy: bool = True, checkpoint: int | None = None
+) -> NetworkPlayer:
+    """The player of `game` from a checkpoint of the run at `path`."""
+    return LoadedRun(path, checkpoint).player(game, simulations, greedy)

@@ -1,0 +1,128 @@
+"""One session of training from the command line: config, run directory, signals, the final evaluation."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from envs import registry
+from gurgeh.config import RunConfig
+from gurgeh.configure import from_dict, load_config, to_dict
+from gurgeh.live import Progress
+from gurgeh.rundir import RunDirectory
+from gurgeh.train import Trainer
+
+
+def train_session(args: argparse.Namespace) -> int:
+    """What `gurgeh train` does; the exit code."""
+    files = [argument for argument in args.arguments if "=" not in argument]
+    overrides = [argument for argument in args.arguments if "=" in argument]
+    if len(files) > 1:
+        raise ValueError(f"give at most one config file, found {', '.join(files)}; settings are written KEY=VALUE")
+    if args.resume:
+        if files or args.games or args.name:
+            raise ValueError("--resume takes the run's own config, games and name; give only KEY=VALUE and --add-game")
+        run, config, step = _resume(args, overrides)
+    else:
+        if args.add_game or args.checkpoint is not None:
+            raise ValueError("--add-game and --checkpoint need --resume RUN")
+        if args.games:
+            overrides.insert(0, f"games=[{args.games}]")
+        config = load_config(RunConfig, files[0] if files else None, overrides)
+        for name in config.games:
+            registry.make(name)  # an unknown game is refused before anything is written
+        run, step = _create(args, Path(files[0]).stem if files else "run", config), None
+    with run:
+        return _train(run, config, step, args)
+
+
+def _create(args: argparse.Namespace, stem: str, config: RunConfig) -> RunDirectory:
+    runs = Path(args.runs)
+    if args.name:
+        return RunDirectory.create(runs / args.name, to_dict(config))
+    number = 1
+    while (runs / f"{stem}-{number}").exists():
+        number += 1
+    return RunDirectory.create(runs / f"{stem}-{number}", to_dict(config))
+
+
+def _resume(args: argparse.Namespace, overrides: list[str]) -> tuple[RunDirectory, RunConfig, int | None]:
+    """The locked run, its config with the changes asked for, and the checkpoint to go on from."""
+    run = RunDirectory.open(args.resume)
+    old = run.config
+    step = args.checkpoint if args.checkpoint is not None else run.latest_step()
+    if args.add_game and not any(override.startswith("schedule.updates=") for override in overrides):
+        # A finished run has no updates left for a new game: it gets the share that each old game had.
+        share = old["schedule"]["updates"] // len(old["games"])
+        updates = max(old["schedule"]["updates"], (step or 0) + share * len(args.add_game))
+        old = {**old, "schedule": {**old["schedule"], "updates": updates}}
+    for name in args.add_game:
+        registry.make(name)
+        if name in old["games"]:
+            raise ValueError(f"{name} is already in {args.resume}")
+        old = {**old, "games": [*old["games"], name]}
+    config = from_dict(RunConfig, _overridden(old, overrides))
+    run.lock()
+    if to_dict(config) != run.config:
+        run.write_config(to_dict(config))
+    return run, config, step
+
+
+def _overridden(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    import tempfile
+
+    from gurgeh.configure import dump_yaml
+
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        file.write(dump_yaml(config))
+        file.flush()
+        return to_dict(load_config(RunConfig, file.name, overrides))
+
+
+def _train(run: RunDirectory, config: RunConfig, step: int | None, args: argparse.Namespace) -> int:
+    saved = None
+    if args.resume and step is not None:
+        step, saved = run.load_checkpoint(step)
+        run.cut_back(step)
+    with Progress(title=run.path.name) as progress:
+        trainer = Trainer(run, config, progress, step)
+        try:
+            if saved is not None and step is not None:
+                trainer.load(step, saved)
+                progress.say(f"going on from update {step} of {run.path}")
+            trainer.note_session(step)
+            with _interrupts() as interrupted:
+                finished = trainer.train(lambda: bool(interrupted))
+        finally:
+            trainer.close()
+    if not finished:
+        print(f"stopped at update {trainer.state.updates} and saved; go on with: gurgeh train --resume {run.path}")
+        return 130
+    print(f"finished {trainer.state.updates} updates, {trainer.state.env_steps:,} environment steps: {run.path}")
+    if args.no_evaluation:
+        return 0
+    from gurgeh.final import final_evaluation
+
+    return final_evaluation(run, config)
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """A list that fills when Ctrl-C or SIGTERM arrives; a second Ctrl-C interrupts at once."""
+    seen: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,294 @@
+"""The training loop: collect, store, sample, update, measure, evaluate, save; games join as the schedule says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gurgeh
+from agents.reanalyse import reanalyse_
+from agents.selfplay import EndedEpisodes, collect_step
+from gurgeh.config import RunConfig
+from gurgeh.configure import to_dict
+from gurgeh.evaluate import play_episodes, built_in, optimal_share, summarize
+from gurgeh.live import GameRow, Progress, Snapshot
+from gurgeh.measure import measure
+from gurgeh.rundir import RunDirectory, versions
+from gurgeh.state import TrainingState
+from gurgeh.tensorboard import ScalarWriter
+from gurgeh.validation import FrozenSet, build_frozen_set, frozen_path, load_frozen_set, save_frozen_set
+from monitor import Monitor
+
+RECENT = 100  # self-play episodes in a game's running score
+UNROLL = 5  # moves that frozen validation positions are followed along
+
+
+class Trainer:
+    """One run in one process. `train` is the loop; the rest of the class is its parts."""
+
+    def __init__(self, run: RunDirectory, config: RunConfig, progress: Progress, resumed: int | None = None):
+        """run: locked for writing. resumed: the update of the checkpoint that the state is loaded from."""
+        self.run, self.config, self.progress = run, config, progress
+        self.state = TrainingState(config)
+        digest = hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()
+        self.monitor = Monitor(
+            config.monitor, emit=run.append, run=run.path.name, seed=config.seed,
+            versions={"code": gurgeh.__version__, "config": digest},
+        )  # fmt: skip
+        self.frozen: dict[str, FrozenSet] = {}
+        self.measure = measure(self.state.network, self.frozen)
+        self.board = ScalarWriter(run.path / "tensorboard", resumed) if config.logging.tensorboard else None
+        self.seconds = 0.0  # of earlier sessions of this run
+        self.scores: dict[str, tuple[str, float]] = {}  # game -> name and value of its newest score
+        self._sums: dict[str, dict[str, float]] = {}
+        self._summed = 0
+        self._started = time.monotonic()
+        self._marked = (self._started, 0, 0)  # time, updates, env_steps at the last line of metrics
+
+    def train(self, stop: Callable[[], bool] = lambda: False) -> bool:
+        """Run to the end of the schedule; False if `stop()` asked for an end. Either way a checkpoint is saved."""
+        state, config, every = self.state, self.config, self.config.checkpoint.every_updates
+        while state.updates < config.schedule.updates:
+            if stop():
+                self.save()
+                return False
+            for name in state.schedule.due(state.updates):
+                self.introduce(name)
+            ended = collect_step(
+                state.network, self.collectors(), self.buffers(), state.scales, config.search
+            )
+            self.note_episodes(ended)
+            buffers = state.ready_buffers()
+            if not buffers:
+                continue
+            state.updates_owed += config.learner.updates_per_step
+            while state.updates_owed >= 1 and state.updates < config.schedule.updates:
+                state.updates_owed -= 1
+                if config.learner.reanalyse:
+                    reanalyse_(
+                        state.network, buffers, state.scales, config.search, config.learner.reanalyse, state.generator
+                    )
+                report = state.learner.update(buffers, config.search.gamma, config.schedule.updates)
+                self.note_losses(report)
+                self.watch()
+                if state.updates % config.logging.every_updates == 0:
+                    self.log()
+                if config.logging.evaluate_every_updates and state.updates % config.logging.evaluate_every_updates == 0:
+                    self.evaluate_briefly()
+            # Saved between two collecting steps, where nothing is half done.
+            if state.updates // every > self.saved // every:
+                self.save()
+        self.save()
+        self.monitor.finish(state.updates, state.env_steps, self.measure)
+        return True
+
+    # -- the parts ----------------------------------------------------------------------------------------------
+
+    saved = 0  # update of the newest checkpoint
+
+    def collectors(self):
+        """game -> Collector, in order of introduction."""
+        return {name: game.collector for name, game in self.state.games.items()}
+
+    def buffers(self):
+        """game -> ReplayBuffer, in order of introduction."""
+        return {name: game.buffer for name, game in self.state.games.items()}
+
+    def introduce(self, name: str) -> None:
+        """A game joins: network, experience, frozen validation set, monitor."""
+        state, config = self.state, self.config
+        game = state.add_game(name)
+        spec = game.handle.spec
+        state.schedule.join(name, state.updates)
+        if config.monitor.enabled:
+            frozen = build_frozen_set(game.handle, config.monitor.set_size, UNROLL, config.seed)
+            path = frozen_path(self.run.path / "validation", spec.name)
+            if not path.exists():
+                save_frozen_set(frozen, self.run.path / "validation")
+            self.frozen[spec.name] = frozen
+            self.monitor.introduce(spec.name, state.updates, state.env_steps, frozen.hash, frozen.targets)
+            self.watch()
+        self.run.append(
+            "games",
+            {"game": spec.name, "made_from": name, "version": spec.version, "family": spec.family,
+             "update": state.updates, "env_steps": state.env_steps},
+        )  # fmt: skip
+        self.progress.say(f"update {state.updates}: {spec.name} joins")
+
+    def watch(self) -> None:
+        """Tell the monitor what training uses, and let it measure what is due."""
+        if not self.config.monitor.enabled:
+            return
+        state, config = self.state, self.config
+        self.monitor.settings(
+            state.updates,
+            state.env_steps,
+            learning_rate=state.learner.learning_rate(config.schedule.updates),
+            batch_size=config.learner.batch,
+            simulations=config.search.simulations,
+            sampling_weights={name: 1.0 for name in state.games},
+        )
+        self.monitor.observe(state.updates, state.env_steps, self.measure)
+
+    def note_episodes(self, ended: dict[str, EndedEpisodes]) -> None:
+        """Count moves and keep the newest returns of self-play."""
+        state = self.state
+        state.steps += 1
+        for name, episodes in ended.items():
+            game = state.games[name]
+            state.env_steps += game.collector.environment.num_copies
+            game.recent = (game.recent + episodes.score[:, 0].tolist())[-RECENT:]
+            if game.handle.spec.num_players == 1 and game.recent:
+                self.scores[name] = "return", sum(game.recent) / len(game.recent)
+
+    def note_losses(self, report: dict[str, dict[str, Any]]) -> None:
+        """Sum up losses for the next line of metrics; stop the run at a loss that is no number."""
+        total = float(report["all games"]["loss"])
+        if not math.isfinite(total):
+            last = self.run.latest_step()
+            kept = f"the last good checkpoint is {last}" if last is not None else "no checkpoint was saved yet"
+            raise FloatingPointError(
+                f"the loss is {total} at update {self.state.updates}; {kept}. Lower learner.lr "
+                f"(now {self.config.learner.lr}) or learner.max_grad_norm and go on with --resume, or start anew"
+            )
+        for group, losses in report.items():
+            sums = self._sums.setdefault(group, {})
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + float(value)
+        self._summed += 1
+        newest = next(reversed(self.state.games))
+        if newest in report:
+            self.state.schedule.observe(sum(float(value) for value in report[newest].values()))
+
+    def log(self) -> None:
+        """One line of metrics: means since the last line."""
+        state, now = self.state, time.monotonic()
+        games = {
+            name: {head: value / self._summed for head, value in self._sums.get(name, {}).items()}
+            | {"value_scale": state.scales[name], "env_steps": len(game.collector.score) * game.collector.num_steps}
+            | ({"recent_return": sum(game.recent) / len(game.recent)} if game.recent else {})
+            for name, game in state.games.items()
+        }
+        overall = {head: value / self._summed for head, value in self._sums["all games"].items()}
+        before, updates, env_steps = self._marked
+        span = max(now - before, 1e-9)
+        record = {
+            "update": state.updates,
+            "env_steps": state.env_steps,
+            "games": games,
+            "all_games": overall | {"learning_rate": state.learner.learning_rate(self.config.schedule.updates)},
+            # Times differ from run to run; everything else is the same for the same config and seed.
+            "time": {
+                "seconds": self.seconds + now - self._started,
+                "updates_per_second": (state.updates - updates) / span,
+                "env_steps_per_second": (state.env_steps - env_steps) / span,
+            },
+        }
+        self.run.append("metrics", record)
+        if self.board is not None:
+            self.board.add(state.updates, {key: record[key] for key in ("games", "all_games", "time")})
+            self.board.flush()
+        self._marked, self._sums, self._summed = (now, state.updates, state.env_steps), {}, 0
+        self.show(record)
+
+    def show(self, record: dict[str, Any]) -> None:
+        """What a person sees of a line of metrics."""
+        state, total, times = self.state, self.config.schedule.updates, record["time"]
+        introduced = dict(zip(state.games, (update for _, update in state.schedule.joined), strict=True))
+        rows = [
+            GameRow(
+                name=name,
+                introduced=introduced[name],
+                env_steps=losses["env_steps"],
+                score=self.scores.get(name, ("", None))[1],
+                score_name=self.scores.get(name, ("score", None))[0],
+                loss=sum(losses.get(head, 0.0) for head in ("policy", "value", "reward", "continuation")) or None,
+                status="learning" if "policy" in losses else "collecting",
+            )
+            for name, losses in record["games"].items()
+        ]
+        rate = times["updates_per_second"]
+        self.progress.update(
+            Snapshot(
+                update=state.updates, total_updates=total, elapsed=times["seconds"],
+                remaining=(total - state.updates) / rate if rate else None, env_steps=state.env_steps,
+                env_steps_rate=times["env_steps_per_second"], update_rate=rate, games=tuple(rows),
+            )
+        )  # fmt: skip
+
+    def evaluate_briefly(self) -> None:
+        """A quick greedy measurement of every game, for the curves; training does not notice."""
+        state, logging, found = self.state, self.config.logging, {}
+        for name, game in state.games.items():
+            player = state.player(name, self.config.evaluation.simulations)
+            if game.handle.native is not None and game.handle.spec.solvable:
+                from envs.solver import solve
+
+                judged = optimal_share(player, solve(game.handle.native))
+                found[name] = {"optimal": judged.share, "optimal_raw": judged.prior_share}
+                self.scores[name] = "optimal", judged.share
+                continue
+            seats = [player] if game.handle.spec.num_players == 1 else [player, built_in("random", game.handle)]
+            if game.handle.spec.num_players > 2:
+                seats = [player, *[seats[1]] * (game.handle.spec.num_players - 1)]
+            episodes = play_episodes(game.handle, seats, logging.evaluate_episodes, seed=self.config.seed)
+            summary = summarize(episodes)
+            if game.handle.spec.num_players == 1:
+                found[name] = {"return": summary["return"]["mean"]}
+            else:
+                found[name] = {"score_against_random": summary["score"]["mean"]}
+                self.scores[name] = "against random", summary["score"]["mean"]
+        self.run.append("evaluation", {"update": state.updates, "env_steps": state.env_steps, "games": found})
+        if self.board is not None:
+            self.board.add(state.updates, {"evaluation": found})
+
+    # -- saving and resuming ------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Save a checkpoint, unless nothing has happened since the last one."""
+        state = self.state
+        if state.updates == self.saved and self.run.latest_step() == self.saved:
+            return
+        self.run.save_checkpoint(
+            state.updates,
+            {
+                **state.state_dict(),
+                "monitor": self.monitor.state_dict(),
+                "trainer": {
+                    "seconds": self.seconds + time.monotonic() - self._started,
+                    "scores": {name: list(score) for name, score in self.scores.items()},
+                    "sums": self._sums,
+                    "summed": self._summed,
+                },
+            },
+            keep=self.config.checkpoint.keep,
+        )
+        self.saved = state.updates
+
+    def load(self, step: int, saved: dict[str, Any]) -> None:
+        """Continue from a checkpoint: everything is as it was when it was saved."""
+        state = self.state
+        state.load_state_dict(saved)
+        for name in state.games:
+            if self.config.monitor.enabled:
+                self.frozen[name] = load_frozen_set(frozen_path(self.run.path / "validation", name))
+        self.monitor.load_state_dict(saved["monitor"], state.updates, state.env_steps)
+        trainer = saved["trainer"]
+        self.seconds, self._sums, self._summed = trainer["seconds"], trainer["sums"], trainer["summed"]
+        self.scores = {name: (str(label), value) for name, (label, value) in trainer["scores"].items()}
+        self.saved = step
+        self._marked = (time.monotonic(), state.updates, state.env_steps)
+
+    def note_session(self, resumed: int | None) -> None:
+        """Which program ran this part of the run: kept beside the streams that are cut back."""
+        self.run.append("sessions", {"update": self.state.updates, "resumed_from": resumed, "versions": versions()})
+
+    def close(self) -> None:
+        """Release files and environments."""
+        if self.board is not None:
+            self.board.close()
+        self.state.close()
