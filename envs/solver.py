@@ -119,7 +119,7 @@ def _solve(game: NativeGame, max_positions: int) -> Solution:
         new: list[Any] = []
         for at in range(0, len(row), _CHUNK):
             rows, actions = row[at : at + _CHUNK], action[at : at + _CHUNK]
-            played = game.play(_take(layer, rows), actions)
+            played = game.play(take(layer, rows), actions)
             keys = _row_keys(played.state)
             reward = played.reward[:, 0].double()  # zero-sum: seat 0's says all
             target = torch.full((len(rows),), -1)
@@ -134,7 +134,7 @@ def _solve(game: NativeGame, max_positions: int) -> Solution:
                     number[key] = len(number)
                     fresh.append(i)
                 target[i] = number[key]
-            new.append(_take(played.state, torch.tensor(fresh, dtype=torch.int64)))
+            new.append(take(played.state, torch.tensor(fresh, dtype=torch.int64)))
             edges.append((rows + start, actions, target, reward))
             if len(number) + len(ended) > max_positions:
                 raise ValueError(f"{spec.name}: more than {max_positions} reachable positions; raise max_positions")
@@ -186,7 +186,8 @@ def _induce(
     return value * sign + 0.0, q  # + 0.0: no negative zeros
 
 
-def _take(state: Any, rows: Tensor) -> Any:
+def take(state: Any, rows: Tensor) -> Any:
+    """Some of B states: rows [R] int64, or [B] bool -> R states."""
     return type(state)(*(part[rows] for part in state))
 
 

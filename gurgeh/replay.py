@@ -16,7 +16,7 @@ from torch import Tensor
 
 from envs import registry
 from envs.game import Environment, Game, Timestep
-from gurgeh.evaluate import untouched_randomness
+from gurgeh.episodes import untouched_randomness
 from gurgeh.records import Episode, Header, RecordError, fingerprint, read_records
 
 

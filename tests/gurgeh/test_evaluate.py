@@ -19,13 +19,12 @@ from gurgeh.evaluate import (
     EvaluationConfig,
     built_in,
     evaluate_game,
-    mean_interval,
+    opponents_of,
     optimal_share,
     play_episodes,
-    summarize,
-    wilson,
 )
 from gurgeh.records import fingerprint
+from gurgeh.scores import mean_interval, summarize, wilson
 
 
 @pytest.fixture(scope="module")
@@ -265,6 +264,9 @@ def test_evaluate_game(tictactoe, solution):
     cartpole = make("CartPole-v1")
     (alone,) = evaluate_game(cartpole, RandomPlayer(cartpole.spec), config, seed=0)
     assert alone.players == ("random",)
+    assert opponents_of(make("connect_four"), ("perfect", "tactician2")) == ["tactician2"]
+    assert opponents_of(make("connect_four"), ("perfect",)) == ["random"]
+    assert opponents_of(cartpole, ("random",)) == []
     named = EvaluationConfig(episodes=4, opponents=("tactician1",))
     assert evaluate_game(tictactoe, SolverPlayer(solution), named, seed=0)[0].players == ("perfect", "tactician1")
 
@@ -277,7 +279,7 @@ def test_refusals(tictactoe):
         play_episodes(cartpole, [TacticianPlayer(tictactoe.native)], 2, seed=0)
     with pytest.raises(ValueError, match="no perfect player"):
         built_in("perfect", make("connect_four"))
-    with pytest.raises(ValueError, match="unknown opponent 'god': expected random, perfect"):
+    with pytest.raises(ValueError, match="unknown player 'god': expected random, perfect"):
         built_in("god", tictactoe)
     with pytest.raises(ValueError, match=r"evaluation\.episodes must be at least 1, found 0"):
         EvaluationConfig(episodes=0)

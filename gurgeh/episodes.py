@@ -1,0 +1,198 @@
+"""Playing episodes in batches and recording all of them.
+
+Shape legend: B episodes in play at once, L of them not over yet, A actions, P seats. Nothing here touches anybody
+else's random state: every episode and every decision has a seed of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.player import Decision, Player, StatePlayer
+from envs.game import Game, Timestep, episode_seed
+from envs.solver import take
+from gurgeh.records import STATISTICS, Episode, fingerprint
+
+AnyPlayer = Player | StatePlayer
+
+# Evaluation's own places in the number line of episodes, far from any that training reaches.
+EPISODES, DECISIONS = 1 << 40, 1 << 41
+
+
+def play_episodes(
+    game: Game,
+    players: Sequence[AnyPlayer],
+    num_episodes: int,
+    seed: int,
+    *,
+    num_copies: int = 64,
+    max_moves: int = 30_000,
+) -> list[Episode]:
+    """Play and record `num_episodes` episodes, `num_copies` at a time.
+
+    players: one for every seat, or a single one that takes all of them. With several, episode i seats player k at
+    seat (k + i) mod P, and P episodes in a row share their environment's seed: everybody sits everywhere, with the
+    same luck. An episode depends on `seed` and its index only: not on `num_copies` and not, beyond floating point,
+    on the episodes beside it.
+    """
+    num_seats = game.spec.num_players
+    if len(players) not in (1, num_seats):
+        raise ValueError(f"{game.name} has {num_seats} players: give 1 or {num_seats} of them, found {len(players)}")
+    if num_episodes < 1:
+        raise ValueError(f"num_episodes must be at least 1, found {num_episodes}")
+    if any(isinstance(player, StatePlayer) for player in players) and game.native is None:
+        raise ValueError(f"{game.name} has no native rules, which a player that looks ahead with them needs")
+    episodes: list[Episode] = []
+    with untouched_randomness():
+        for start in range(0, num_episodes, num_copies):
+            index = np.arange(start, min(start + num_copies, num_episodes))
+            episodes += _play_wave(game, players, index, seed, max_moves)
+    return episodes
+
+
+def _play_wave(game: Game, players: Sequence[AnyPlayer], index: np.ndarray, seed: int, max_moves: int) -> list[Episode]:
+    """One episode a copy, from its seed to its end; copies that are done idle until the last one is."""
+    num_seats = game.spec.num_players
+    seating = torch.as_tensor((np.arange(num_seats) - index[:, None]) % num_seats % len(players))  # [B, P]
+    seeds = episode_seed(seed, index // len(players), EPISODES)
+    environment = game.environment(len(index), seed)
+    try:
+        step = environment.reset(seeds=seeds)
+        logs = [_Log(int(i), int(s), seating[b].tolist()) for b, (i, s) in enumerate(zip(index, seeds))]
+        live = torch.arange(len(index))
+        looks_ahead = any(isinstance(player, StatePlayer) for player in players)
+        state = game.native.initial(torch.as_tensor(seeds)) if game.native and looks_ahead else None
+        for log, view, seat in zip(logs, step.observation.numpy(), step.to_play.tolist()):
+            log.see(view, seat)
+        for move in range(max_moves):
+            decision_seed = torch.as_tensor(episode_seed(seed, index[live.numpy()], DECISIONS + move))
+            decision = _decide(players, seating, step, live, state, decision_seed)
+            action = step.legal.long().argmax(1)  # idle copies: anything that is legal
+            action[live] = decision.action
+            legal = step.legal[live].numpy()
+            step = environment.step(action)
+            _write_(logs, live, decision, legal, step, cut=move + 1 == max_moves)
+            going = ~(step.terminated | step.truncated)[live]
+            if state is not None and game.native is not None:
+                state = take(game.native.play(state, decision.action).state, going)
+            live = live[going]
+            if not len(live):
+                break
+    finally:
+        environment.close()
+    return [log.episode for log in logs]
+
+
+def _decide(
+    players: Sequence[AnyPlayer], seating: Tensor, step: Timestep, live: Tensor, state: Any, seed: Tensor
+) -> Decision:
+    """The decisions of whoever is to move in each of the `live` copies [L]; seed [L]; state: of the live ones."""
+    who = seating[live, step.to_play[live]]
+    parts = []
+    for number, player in enumerate(players):
+        at = (who == number).nonzero()[:, 0]
+        if not len(at):
+            continue
+        rows = live[at]
+        if isinstance(player, StatePlayer):
+            decision = player.act_on_state(take(state, at), seed[at])
+        else:
+            decision = player.act(step.observation[rows], step.legal[rows], step.to_play[rows], seed[at])
+        allowed = step.legal[rows].gather(1, decision.action[:, None])
+        assert bool(allowed.all()), f"player {player.name} chose a move that is not legal"
+        parts.append((at, decision))
+    return _together(parts, len(live))
+
+
+def _together(parts: list[tuple[Tensor, Decision]], num_rows: int) -> Decision:
+    """One decision of `num_rows` from the players' parts; statistics that only some have are NaN (-1: visits)."""
+    fields = {}
+    for name in Decision._fields:
+        given = [(at, getattr(decision, name)) for at, decision in parts if getattr(decision, name) is not None]
+        if given:
+            first = given[0][1].cpu()
+            missing = float("nan") if first.is_floating_point() else -1
+            whole = first.new_full((num_rows, *first.shape[1:]), missing)
+            for at, values in given:
+                whole[at] = values.detach().cpu().to(whole.dtype)
+            fields[name] = whole
+    return Decision(**fields)
+
+
+class _Log:
+    """What happened in one episode so far."""
+
+    def __init__(self, index: int, seed: int, seating: list[int]):
+        self.start = (index, seed, tuple(seating))
+        self.lists: dict[str, list[Any]] = {
+            name: [] for name in ("actions", "to_play", "observations", "legal", "rewards", *STATISTICS)
+        }
+        self.episode: Episode
+
+    def see(self, observation: np.ndarray, seat: int) -> None:
+        self.lists["observations"].append(fingerprint(observation))
+        self.lists["to_play"].append(seat)
+
+    def end(self, terminated: bool, truncated: bool, cut: bool) -> None:
+        outcome = np.sum(self.lists["rewards"], axis=0).tolist()
+        index, seed, seating = self.start
+        self.episode = Episode(index, seed, seating, outcome=outcome, terminated=terminated, truncated=truncated,
+                               cut=cut, **self.lists)  # fmt: skip
+
+
+def _write_(logs: list[_Log], live: Tensor, decision: Decision, legal: np.ndarray, step: Timestep, cut: bool) -> None:
+    """Add a move to the logs of the `live` copies [L]; end those whose episode ended."""
+    ended = (step.terminated | step.truncated)[live]
+    shape = (-1, *[1] * (step.observation.dim() - 1))
+    views = torch.where(ended.reshape(shape), step.final_observation[live], step.observation[live]).numpy()
+    seats = torch.where(ended, step.final_to_play[live], step.to_play[live]).tolist()
+    thoughts = {name: _short(getattr(decision, name), len(live)) for name in STATISTICS}
+    actions, rewards = decision.action.tolist(), step.reward[live].tolist()
+    terminated, over = step.terminated[live].tolist(), ended.tolist()
+    for i, b in enumerate(live.tolist()):
+        log = logs[b]
+        for name, entries in thoughts.items():
+            log.lists[name].append(entries[i])
+        log.lists["actions"].append(actions[i])
+        log.lists["legal"].append(fingerprint(legal[i]))
+        log.lists["rewards"].append(rewards[i])
+        log.see(views[i], seats[i])
+        if over[i] or cut:
+            log.end(terminated[i], over[i] and not terminated[i], cut and not over[i])
+
+
+def _short(values: Tensor | None, num_rows: int) -> list[Any]:
+    """[L, K] as short lists; None for rows without statistics."""
+    if values is None:
+        return [None] * num_rows
+    if not values.is_floating_point():
+        return [None if row[0] < 0 else row for row in values.tolist()]
+    rows = values.double().round(decimals=4).tolist()
+    return [None if row[0] != row[0] else row for row in rows]
+
+
+@contextlib.contextmanager
+def untouched_randomness() -> Iterator[None]:
+    """Whatever is drawn inside, the global states of torch, NumPy and random are afterwards what they were."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() and torch.cuda.is_initialized() else ()
+    kept = (
+        random.getstate(),
+        np.random.get_state(),
+        torch.get_rng_state(),
+        [torch.cuda.get_rng_state(i) for i in devices],
+    )
+    try:
+        yield
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])
+        torch.set_rng_state(kept[2])
+        for i, state in zip(devices, kept[3]):
+            torch.cuda.set_rng_state(state, i)
