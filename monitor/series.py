@@ -7,8 +7,9 @@ position, NaN where that position has no target (the game had ended; nothing sol
   reward, continuation, next_mover  after one move: `reward@1`, `continuation@1`, `next_mover@1`
   dynamics_k                        after k moves: the sum of all heads that have a target there
 
-All are cross-entropies in nats, so the sum is the loss of predicting what the heads predict, taken as independent.
-Which targets exist is fixed by the frozen set, so that a sum never changes because a head came or went.
+All are cross-entropies or divergences in nats, so the sum is the loss of predicting everything that the heads
+predict, taken as independent. Which targets exist is fixed by the frozen set, so that a sum
+never changes because a head came or went.
 """
 
 from __future__ import annotations
