@@ -52,6 +52,8 @@ class Trainer:
     def train(self, stop: Callable[[], bool] = lambda: False) -> bool:
         """Run to the end of the schedule; False if `stop()` asked for an end. Either way a checkpoint is saved."""
         state, config, every = self.state, self.config, self.config.checkpoint.every_updates
+        if self.run.latest_step() is None:
+            self.save()  # so that there is always something to resume from
         while state.updates < config.schedule.updates:
             if stop():
                 self.save()
