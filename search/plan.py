@@ -37,6 +37,13 @@ class PUCTPlan(NamedTuple):
     unit: Tensor  # [B] float32: Root.value_scale or ones
     noise: Tensor  # [B, A] float32: Gumbel numbers, to draw the action with
 
+    def draw(self, target: Tensor) -> Tensor:
+        """The action [B]: target [B, A], the visits' shares, sharpened by the temperature and drawn from."""
+        if self.config.temperature == 0:
+            return target.argmax(dim=1)
+        # The Gumbel-max trick; actions without visits have log 0.
+        return (torch.log(target) / self.config.temperature + self.noise).argmax(dim=1)
+
 
 Plan = GumbelPlan | PUCTPlan
 

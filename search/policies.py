@@ -1,18 +1,17 @@
-"""The two searches, `gumbel_muzero` and `muzero`: check, draw the noise, grow the trees, read the decision off."""
+"""The two searches, `gumbel_muzero` and `muzero`: check, draw the noise, hand over to the engine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
-from search import border, torch_engine
+from search import border, numba_engine, torch_engine
 from search.config import GumbelConfig, PUCTConfig
-from search.plan import MASKED, GumbelPlan, Plan, PUCTPlan, plan_gumbel, plan_puct
-from search.tree import RecurrentFn, Result, Root, Tree
+from search.plan import Plan, plan_gumbel, plan_puct
+from search.tree import RecurrentFn, Result, Root
 
-Engine = Callable[[Plan, Root, RecurrentFn], tuple[Tree, torch_engine.Extras]]
+Engine = Callable[[Plan, Root, RecurrentFn], Result]
 
 
 @torch.no_grad()
@@ -42,10 +41,10 @@ def gumbel_muzero(
     if check:
         border.check_root(root, num_simulations)
     plan = plan_gumbel(root, num_simulations, config)
-    tree, extras = (engine or _engine_of(root))(plan, root, recurrent_fn)
+    result = (engine or _engine_of(root))(plan, root, recurrent_fn)
     if check:
-        border.check_tree(tree)
-    return _gumbel_result(plan, tree, extras)
+        border.check_tree(result.tree)
+    return result
 
 
 @torch.no_grad()
@@ -67,52 +66,11 @@ def muzero(
     if check:
         border.check_root(root, num_simulations)
     plan = plan_puct(root, num_simulations, config)
-    tree, _ = (engine or _engine_of(root))(plan, root, recurrent_fn)
+    result = (engine or _engine_of(root))(plan, root, recurrent_fn)
     if check:
-        border.check_tree(tree)
-    return _puct_result(plan, tree)
+        border.check_tree(result.tree)
+    return result
 
 
 def _engine_of(root: Root) -> Engine:
-    """The seam for the fast engines: the device decides."""
-    return torch_engine.grow
-
-
-def _root_returns(tree: Tree) -> tuple[Tensor, Tensor]:
-    """Visits [B, A] int64 and completed returns [B, A, P] of the root's actions."""
-    child = tree.child[:, 0]
-    visited, index = child >= 0, child.clamp_min(0).long()
-    visits = torch.where(visited, tree.visits.gather(1, index), 0).long()
-    edge = tree.reward + tree.discount[..., None] * tree.value  # [B, N, P]
-    returns = edge.gather(1, index[..., None].expand(-1, -1, edge.shape[2]))
-    prior = torch.softmax(tree.prior_logits[:, 0], dim=1)
-    mixed = torch_engine.mixed_value(prior[..., None], visits[..., None], returns, tree.raw_value[:, 0])
-    return visits, torch.where(visited[..., None], returns, mixed[:, None])
-
-
-def _mover_q(tree: Tree, returns: Tensor, allowed: Tensor) -> Tensor:
-    mover = tree.to_play[:, 0][:, None, None].expand(-1, returns.shape[1], 1)
-    return torch.where(allowed, returns.gather(2, mover)[..., 0], 0)
-
-
-def _gumbel_result(plan: GumbelPlan, tree: Tree, extras: torch_engine.Extras) -> Result:
-    visits, returns = _root_returns(tree)
-    children = torch_engine.children_of(tree, extras, torch.zeros_like(extras.rows))
-    improved = torch.softmax(plan.logits + torch_engine.sigma(plan, extras, children), dim=1)
-    improved = torch.where(children.allowed, improved, 0)
-    most = torch.where(children.allowed, visits, -1).amax(dim=1)
-    action = torch_engine.gumbel_root_scores(plan, extras, children, most).argmax(dim=1)
-    root_value = (improved[..., None] * returns).sum(dim=1)
-    return Result(action, improved, root_value, visits, _mover_q(tree, returns, children.allowed), tree)
-
-
-def _puct_result(plan: PUCTPlan, tree: Tree) -> Result:
-    visits, returns = _root_returns(tree)
-    allowed = plan.logits > MASKED
-    target = visits / visits.sum(dim=1, keepdim=True)
-    temperature = plan.config.temperature
-    if temperature == 0:  # noqa: SIM108
-        action = visits.argmax(dim=1)
-    else:  # drawn by the Gumbel-max trick; actions without visits have log 0
-        action = (torch.log(target) / temperature + plan.noise).argmax(dim=1)
-    return Result(action, target, tree.value[:, 0], visits, _mover_q(tree, returns, allowed), tree)
+    return numba_engine.run if root.prior_logits.device.type == "cpu" else torch_engine.run

@@ -19,7 +19,7 @@ from torch import Tensor
 from search.border import check_step
 from search.config import FixedRange, NodeRange, RowScale, TreeRange, Unscaled, Unvisited
 from search.plan import MASKED, GumbelPlan, Plan, PUCTPlan
-from search.tree import UNVISITED, RecurrentFn, Root, Step, Tree
+from search.tree import UNVISITED, RecurrentFn, Result, Root, Step, Tree
 
 
 class Extras(NamedTuple):
@@ -41,6 +41,12 @@ class Children(NamedTuple):
     q: Tensor  # [B, A] float32, the mover's; 0 where unvisited
     value: Tensor  # [B] float32: the node's mean value for its mover
     raw_value: Tensor  # [B] float32: the network's value for its mover
+
+
+def run(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> Result:
+    """The whole search."""
+    tree, extras = grow(plan, root, recurrent_fn)
+    return _gumbel_result(plan, tree, extras) if isinstance(plan, GumbelPlan) else _puct_result(plan, tree)
 
 
 def grow(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> tuple[Tree, Extras]:
@@ -272,3 +278,38 @@ def _puct_scores(plan: PUCTPlan, extras: Extras, children: Children) -> Tensor:
         default = low
     q = torch.where(children.visits > 0, children.q, default[:, None])
     return (q - children.value[:, None]) / unit[:, None] + exploration
+
+
+def _root_returns(tree: Tree) -> tuple[Tensor, Tensor]:
+    """Visits [B, A] int64 and completed returns [B, A, P] of the root's actions."""
+    child = tree.child[:, 0]
+    visited, index = child >= 0, child.clamp_min(0).long()
+    visits = torch.where(visited, tree.visits.gather(1, index), 0).long()
+    edge = tree.reward + tree.discount[..., None] * tree.value  # [B, N, P]
+    returns = edge.gather(1, index[..., None].expand(-1, -1, edge.shape[2]))
+    prior = torch.softmax(tree.prior_logits[:, 0], dim=1)
+    mixed = mixed_value(prior[..., None], visits[..., None], returns, tree.raw_value[:, 0])
+    return visits, torch.where(visited[..., None], returns, mixed[:, None])
+
+
+def _mover_q(tree: Tree, returns: Tensor, allowed: Tensor) -> Tensor:
+    mover = tree.to_play[:, 0][:, None, None].expand(-1, returns.shape[1], 1)
+    return torch.where(allowed, returns.gather(2, mover)[..., 0], 0)
+
+
+def _gumbel_result(plan: GumbelPlan, tree: Tree, extras: Extras) -> Result:
+    visits, returns = _root_returns(tree)
+    children = children_of(tree, extras, torch.zeros_like(extras.rows))
+    improved = torch.softmax(plan.logits + sigma(plan, extras, children), dim=1)
+    improved = torch.where(children.allowed, improved, 0)
+    most = torch.where(children.allowed, visits, -1).amax(dim=1)
+    action = gumbel_root_scores(plan, extras, children, most).argmax(dim=1)
+    root_value = (improved[..., None] * returns).sum(dim=1)
+    return Result(action, improved, root_value, visits, _mover_q(tree, returns, children.allowed), tree)
+
+
+def _puct_result(plan: PUCTPlan, tree: Tree) -> Result:
+    visits, returns = _root_returns(tree)
+    allowed = plan.logits > MASKED
+    target = visits / visits.sum(dim=1, keepdim=True)
+    return Result(plan.draw(target), target, tree.value[:, 0].clone(), visits, _mover_q(tree, returns, allowed), tree)

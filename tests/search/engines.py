@@ -1,5 +1,5 @@
 """The engines under test, by name."""
 
-from search import torch_engine
+from search import numba_engine, torch_engine
 
-ENGINES = {"torch": torch_engine.grow}
+ENGINES = {"torch": torch_engine.run, "numba": numba_engine.run}

@@ -1,0 +1,449 @@
+"""The numba kernels of the CPU engine: in place over the batch's trees, one row after the other.
+
+A node is one record of `NODE` (a cache line), so a hop reads little. Beside what `Tree` shows, it keeps what makes a
+hop cost O(visited children) instead of O(actions): `first_child` and `next_sibling` chain the visited children, and
+`candidate` is the best unvisited action. Unvisited actions of a node share their Q (Gumbel: the mixed value, so
+sigma = 0; PUCT: one default), so the best of them is the one with the highest prior (at a Gumbel root: the highest
+noise + logit), and it alone can win. The softmax needs all actions once a node, for `log_normaliser`; from then on
+the unvisited have the share that the visited leave. Nodes that are never entered again never pay for it.
+
+Names: nodes [N] NODE, stats [N, 3, P] float32 (VALUE, RAW, REWARD), edges [N, A] int32 (`Tree.child`), logits [N, A]
+float32, noise [A] float32 of one tree; row, its `ROW`; rule, the `RULE` of the search.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numba
+import numpy as np
+
+NONE = -1  # candidate: every action is visited
+STALE = -2  # candidate: must be looked for again
+UNKNOWN = -3  # candidate: nothing computed yet, the normaliser neither
+
+CONSTANT_UNIT, NODE_RANGE, TREE_RANGE = 0, 1, 2  # RULE.unit_kind
+DEFAULT_LOWEST, DEFAULT_NODE, DEFAULT_TREE, DEFAULT_FIXED = 0, 1, 2, 3  # RULE.default_kind: PUCT's unvisited Q
+VALUE, RAW, REWARD = 0, 1, 2  # second axis of stats
+
+NODE = np.dtype(
+    [
+        ("to_play", np.int64),
+        ("parent", np.int32),
+        ("action", np.int32),
+        ("visits", np.int32),
+        ("first_child", np.int32),
+        ("next_sibling", np.int32),
+        ("candidate", np.int32),
+        ("closed", np.int32),  # never expanded below: behind a terminal edge, or no action exists
+        ("q", np.float32),  # reward + discount * value of the edge into the node, for the seat moving before it
+        ("discount", np.float32),
+        ("edge_prior", np.float32),
+        ("candidate_prior", np.float32),
+        ("log_normaliser", np.float32),
+        ("scratch", np.float32),
+        ("unused", np.int32),
+    ]
+)
+ROW = np.dtype(
+    [
+        ("low", np.float32),  # lowest q seen in the tree
+        ("high", np.float32),
+        ("unit", np.float32),
+        ("existing", np.int32),  # where the simulation ended: an old node, or -1: a new one is to be made
+        ("leaf_parent", np.int32),
+        ("leaf_action", np.int32),
+    ]
+)
+RULE = np.dtype(
+    [
+        ("limit", np.int64),
+        ("unit_kind", np.int64),
+        ("epsilon", np.float32),
+        ("visit_offset", np.float32),
+        ("value_scale", np.float32),
+        ("pb_c_init", np.float32),
+        ("pb_c_base", np.float32),
+        ("fixed", np.float32),
+        ("default_kind", np.int64),
+    ]
+)
+
+_MASKED = np.float32(-(2.0**127))
+_INFINITY = np.float32(np.inf)
+_TINY = np.float32(np.finfo(np.float32).tiny)
+
+
+def _compile(function: Any) -> Any:
+    """Compiled on first use and cached on disk; where no folder can be written to, compiled anew each process."""
+    try:
+        return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    except RuntimeError:  # numba: "no locator available"
+        return numba.njit(nogil=True, error_model="numpy")(function)
+
+
+@_compile
+def _find_candidate_(index, nodes, edges, logits, noise, by_noise):
+    """Fills `candidate`, `candidate_prior` and, the first time, `log_normaliser` of a node."""
+    node, logit, child = nodes[index], logits[index], edges[index]
+    if node.candidate == UNKNOWN:
+        top, total = _MASKED, np.float32(0)
+        for a in range(logit.shape[0]):
+            top = max(top, logit[a])
+        for a in range(logit.shape[0]):
+            if logit[a] > _MASKED:
+                total += math.exp(logit[a] - top)
+        node.log_normaliser = top + math.log(max(total, _TINY))
+    best, best_score = NONE, -_INFINITY
+    for a in range(logit.shape[0]):
+        if child[a] < 0 and logit[a] > _MASKED:
+            score = logit[a] + noise[a] if by_noise else logit[a]
+            if best < 0 or score > best_score:
+                best, best_score = a, score
+    node.candidate = best
+    if best >= 0:
+        node.candidate_prior = math.exp(logit[best] - node.log_normaliser)
+
+
+@_compile
+def _gumbel_statistics(index, nodes, stats, row, rule):
+    """(mixed value, factor of sigma, prior mass of the visited) of a node; sigma(q) = factor * (q - mixed)."""
+    node = nodes[index]
+    mass, weighted, most = np.float32(0), np.float32(0), 0
+    low, high = _INFINITY, -_INFINITY
+    child = node.first_child
+    while child >= 0:
+        q, prior = nodes[child].q, max(nodes[child].edge_prior, _TINY)
+        mass += prior
+        weighted += prior * q
+        most = max(most, nodes[child].visits)
+        low, high = min(low, q), max(high, q)
+        child = nodes[child].next_sibling
+    mixed = stats[index, RAW, node.to_play]
+    if most > 0:
+        num_visits = np.float32(node.visits - 1)
+        mixed = (mixed + num_visits * (weighted / mass)) / (num_visits + np.float32(1))
+    if rule.unit_kind == CONSTANT_UNIT:
+        unit = row.unit
+    elif rule.unit_kind == TREE_RANGE:
+        unit = max(row.high - row.low, rule.epsilon)
+    else:
+        if node.candidate >= 0:  # some action is completed by the mixed value
+            low, high = min(low, mixed), max(high, mixed)
+        unit = max(high - low, rule.epsilon)
+    return mixed, (rule.visit_offset + np.float32(most)) * rule.value_scale / unit, mass
+
+
+@_compile
+def _gumbel_at_root(among, nodes, stats, logits, noise, row, rule):
+    """The child of the root with the best noise + logit + sigma among those with `among` > 0 visits; -1: none."""
+    mixed, factor, _ = _gumbel_statistics(0, nodes, stats, row, rule)
+    best, best_action, best_score = -1, -1, -_INFINITY
+    child = nodes[0].first_child
+    while child >= 0:
+        if nodes[child].visits == among:
+            a = nodes[child].action
+            score = noise[a] + logits[0, a] + factor * (nodes[child].q - mixed)
+            if best < 0 or score > best_score or (score == best_score and a < best_action):
+                best, best_action, best_score = child, a, score
+        child = nodes[child].next_sibling
+    return best
+
+
+@_compile
+def _gumbel_inside(index, nodes, stats, row, rule):
+    """The child with the best improved policy - visits / (1 + sum of visits); -1: the candidate is better."""
+    node = nodes[index]
+    mixed, factor, mass = _gumbel_statistics(index, nodes, stats, row, rule)
+    shift = np.float32(0) if node.candidate >= 0 else -_INFINITY  # the highest sigma; the unvisited have 0
+    child = node.first_child
+    while child >= 0:
+        shift = max(shift, factor * (nodes[child].q - mixed))
+        child = nodes[child].next_sibling
+    total = np.float32(0)
+    best, best_action, best_score = -1, node.candidate, -_INFINITY
+    if best_action >= 0:
+        best_score = node.candidate_prior * math.exp(-shift)
+        total = max(np.float32(1) - mass, node.candidate_prior) * math.exp(-shift)
+    child = node.first_child
+    while child >= 0:
+        weight = nodes[child].edge_prior * math.exp(factor * (nodes[child].q - mixed) - shift)
+        nodes[child].scratch = weight
+        total += weight
+        child = nodes[child].next_sibling
+    best_score /= total
+    num_visits = np.float32(node.visits)  # 1 + the children's
+    child = node.first_child
+    while child >= 0:
+        a, score = nodes[child].action, nodes[child].scratch / total - nodes[child].visits / num_visits
+        if best_action < 0 or score > best_score or (score == best_score and a < best_action):
+            best, best_action, best_score = child, a, score
+        child = nodes[child].next_sibling
+    return best
+
+
+@_compile
+def _puct_choice(index, nodes, stats, row, rule):
+    """The child with PUCT's best score; -1: the candidate is better."""
+    node = nodes[index]
+    value = stats[index, VALUE, node.to_play]
+    low, high = value, value
+    child = node.first_child
+    while child >= 0:
+        low, high = min(low, nodes[child].q), max(high, nodes[child].q)
+        child = nodes[child].next_sibling
+    if rule.unit_kind == CONSTANT_UNIT:
+        unit = row.unit
+    elif rule.unit_kind == TREE_RANGE:
+        unit = max(row.high - row.low, rule.epsilon)
+    else:
+        unit = max(high - low, rule.epsilon)
+    if rule.default_kind == DEFAULT_LOWEST:
+        default = low
+    elif rule.default_kind == DEFAULT_NODE:
+        default = value
+    elif rule.default_kind == DEFAULT_TREE:
+        default = row.low
+    else:
+        default = rule.fixed
+    total = np.float32(node.visits)  # the node's own evaluation counts
+    weight = math.sqrt(total) * (rule.pb_c_init + math.log((total + rule.pb_c_base + np.float32(1)) / rule.pb_c_base))
+    best, best_action, best_score = -1, node.candidate, -_INFINITY
+    if best_action >= 0:
+        best_score = (default - value) / unit + weight * node.candidate_prior
+    child = node.first_child
+    while child >= 0:
+        a = nodes[child].action
+        exploration = weight * nodes[child].edge_prior / np.float32(1 + nodes[child].visits)
+        score = (nodes[child].q - value) / unit + exploration
+        if best_action < 0 or score > best_score or (score == best_score and a < best_action):
+            best, best_action, best_score = child, a, score
+        child = nodes[child].next_sibling
+    return best
+
+
+@_compile
+def _can_enter_(index, nodes, edges, logits):
+    """Whether an action can be chosen at a node below the root, or at PUCT's root; makes its candidate ready."""
+    if nodes[index].closed:
+        return False
+    if nodes[index].candidate < NONE:
+        _find_candidate_(index, nodes, edges, logits, logits[index], False)
+    return nodes[index].candidate >= 0 or nodes[index].first_child >= 0
+
+
+@_compile
+def _arrive_(b, index, child, nodes, row, action, gather, batch):
+    """Notes where row b's simulation ends: at `child` again, or where the candidate of node `index` will be."""
+    row.existing = child
+    row.leaf_parent = index
+    row.leaf_action = max(nodes[child].action if child >= 0 else nodes[index].candidate, 0)
+    action[b] = row.leaf_action
+    gather[b] = index * batch + b
+
+
+@_compile
+def descend_gumbel_(nodes, stats, edges, logits, rows, rules, noise, considered, simulation, action, gather):
+    """Selection of one simulation in all rows: fills rows, action [B] and gather [B], the parents' places in the
+    store of embeddings [N * B]."""
+    rule = rules[0]
+    for b in range(nodes.shape[0]):
+        tree, row = nodes[b], rows[b]
+        if tree[0].candidate < NONE:
+            _find_candidate_(0, tree, edges[b], logits[b], noise[b], True)
+        among, child = considered[b, simulation], -1
+        if among > 0 or tree[0].candidate < 0:
+            child = _gumbel_at_root(among, tree, stats[b], logits[b], noise[b], row, rule)
+            if child < 0:  # only if the network answered with NaN
+                child = tree[0].first_child
+        index, depth = 0, 1
+        while child >= 0 and depth < rule.limit and _can_enter_(child, tree, edges[b], logits[b]):
+            index, depth = child, depth + 1
+            child = _gumbel_inside(index, tree, stats[b], row, rule)
+        _arrive_(b, index, child, tree, row, action, gather, nodes.shape[0])
+
+
+@_compile
+def descend_puct_(nodes, stats, edges, logits, rows, rules, action, gather):
+    """Selection of one simulation in all rows, as `descend_gumbel_`."""
+    rule = rules[0]
+    for b in range(nodes.shape[0]):
+        tree, row = nodes[b], rows[b]
+        index, child, depth = 0, 0, 0
+        while child >= 0 and depth < rule.limit and _can_enter_(child, tree, edges[b], logits[b]):
+            index, depth = child, depth + 1
+            child = _puct_choice(index, tree, stats[b], row, rule)
+        _arrive_(b, index, child, tree, row, action, gather, nodes.shape[0])
+
+
+@_compile
+def _clear_(new, nodes, stats, edges, logits):
+    """Node `new` as if it had never been used."""
+    node = nodes[new]
+    node.parent, node.action, node.visits = -1, -1, 0
+    node.first_child, node.candidate = -1, UNKNOWN
+    node.discount, node.to_play = 0, 0
+    stats[new] = 0
+    edges[new] = -1
+    logits[new] = 0
+
+
+@_compile
+def _expand_(new, b, nodes, stats, edges, logits, row, step_logits, exists, has_exists):
+    """Writes the links and the prior of node `new` of row b; returns how many actions exist there."""
+    parent, node, num_actions = nodes[row.leaf_parent], nodes[new], logits.shape[1]
+    edges[row.leaf_parent, row.leaf_action] = new
+    node.parent, node.action, node.visits = row.leaf_parent, row.leaf_action, 0
+    node.next_sibling, node.first_child = parent.first_child, -1
+    parent.first_child = new
+    node.edge_prior = parent.candidate_prior
+    parent.candidate, node.candidate = STALE, UNKNOWN
+    num_exist = num_actions
+    for a in range(num_actions):
+        edges[new, a] = -1
+        logits[new, a] = step_logits[b, a]
+    if has_exists:
+        for a in range(num_actions):
+            if not exists[b, a]:
+                logits[new, a] = _MASKED
+                num_exist -= 1
+    return num_exist
+
+
+@_compile
+def _backup_(leaf, nodes, stats, row, returns):
+    """Carries the leaf's network value up to the root; returns: [P], overwritten."""
+    num_players = returns.shape[0]
+    for p in range(num_players):
+        returns[p] = stats[leaf, RAW, p]
+    index = leaf
+    while True:
+        node = nodes[index]
+        node.visits += 1
+        for p in range(num_players):
+            stats[index, VALUE, p] += (returns[p] - stats[index, VALUE, p]) / np.float32(node.visits)
+        if node.parent < 0:
+            break
+        mover = nodes[node.parent].to_play
+        node.q = stats[index, REWARD, mover] + node.discount * stats[index, VALUE, mover]
+        row.low, row.high = min(row.low, node.q), max(row.high, node.q)
+        for p in range(num_players):
+            returns[p] = stats[index, REWARD, p] + node.discount * returns[p]
+        index = node.parent
+
+
+@_compile
+def expand_and_backup_(
+    nodes, stats, edges, logits, rows, new, reward, discount, step_logits, value, to_play, exists, has_exists
+):
+    """Expansion and backup of one simulation in all rows; the first row whose mover is no seat, or -1."""
+    num_players = reward.shape[1]
+    returns = np.empty(num_players, np.float32)
+    for b in range(nodes.shape[0]):
+        if to_play[b] < 0 or to_play[b] >= num_players:
+            return b
+        tree, row, leaf = nodes[b], rows[b], rows[b].existing
+        if leaf >= 0:
+            _clear_(new, tree, stats[b], edges[b], logits[b])
+        else:
+            leaf = new
+            num_exist = _expand_(new, b, tree, stats[b], edges[b], logits[b], row, step_logits, exists, has_exists)
+            tree[new].closed = discount[b] == 0 or num_exist == 0
+            tree[new].discount, tree[new].to_play = discount[b], to_play[b]
+            for p in range(num_players):
+                stats[b, new, VALUE, p] = 0
+                stats[b, new, RAW, p], stats[b, new, REWARD, p] = value[b, p], reward[b, p]
+        _backup_(leaf, tree, stats[b], row, returns)
+    return -1
+
+
+@_compile
+def start_(nodes, stats, edges, logits, rows, root_logits, value, to_play, unit):
+    """Node 0 of all rows."""
+    for b in range(nodes.shape[0]):
+        _clear_(0, nodes[b], stats[b], edges[b], logits[b])
+        logits[b, 0] = root_logits[b]
+        stats[b, 0, VALUE] = value[b]
+        stats[b, 0, RAW] = value[b]
+        node, row = nodes[b, 0], rows[b]
+        node.to_play, node.visits, node.closed = to_play[b], 1, 0
+        row.low = row.high = value[b, to_play[b]]
+        row.unit = unit[b]
+
+
+@_compile
+def _read_root_(nodes, stats, edges, logits, visits, q_values, mixed):
+    """Fills one row of visits [A], the mover's completed Q [A], and the mixed value of each player [P]."""
+    for p in range(mixed.shape[0]):
+        mass, weighted = np.float32(0), np.float32(0)
+        child = nodes[0].first_child
+        while child >= 0:
+            prior = max(nodes[child].edge_prior, _TINY)
+            mass += prior
+            weighted += prior * (stats[child, REWARD, p] + nodes[child].discount * stats[child, VALUE, p])
+            child = nodes[child].next_sibling
+        num_visits = np.float32(nodes[0].visits - 1)
+        mixed[p] = (stats[0, RAW, p] + num_visits * (weighted / max(mass, _TINY))) / (num_visits + np.float32(1))
+    for a in range(visits.shape[0]):
+        child = edges[0, a]
+        visits[a] = nodes[child].visits if child >= 0 else 0
+        if logits[0, a] > _MASKED:
+            q_values[a] = nodes[child].q if child >= 0 else mixed[nodes[0].to_play]
+        else:
+            q_values[a] = 0
+
+
+@_compile
+def decide_puct_(nodes, stats, edges, logits, visits, q_values, target):
+    """Fills visits, q_values and target, [B, A]."""
+    mixed = np.empty(stats.shape[3], np.float32)
+    for b in range(visits.shape[0]):
+        _read_root_(nodes[b], stats[b], edges[b], logits[b], visits[b], q_values[b], mixed)
+        for a in range(visits.shape[1]):
+            target[b, a] = visits[b, a] / np.float32(nodes[b, 0].visits - 1)
+
+
+@_compile
+def _improve_(logits, visits, q_values, mixed, factor, target):
+    """target [A] = softmax(logits + sigma(completed q)) over the allowed actions; returns the unvisited's share."""
+    top, total, unvisited = -_INFINITY, np.float32(0), np.float32(0)
+    for a in range(target.shape[0]):
+        target[a] = logits[a] + factor * (q_values[a] - mixed) if visits[a] > 0 else logits[a]
+        top = max(top, target[a])
+    for a in range(target.shape[0]):
+        target[a] = math.exp(target[a] - top) if logits[a] > _MASKED else np.float32(0)
+        total += target[a]
+    for a in range(target.shape[0]):
+        target[a] /= total
+        if visits[a] == 0:
+            unvisited += target[a]
+    return unvisited
+
+
+@_compile
+def decide_gumbel_(nodes, stats, edges, logits, rows, rules, noise, action, target, root_value, visits, q_values):
+    """Fills action [B], target, visits, q_values [B, A] and root_value [B, P]."""
+    num_players, rule = root_value.shape[1], rules[0]
+    mixed_all = np.empty(num_players, np.float32)
+    for b in range(action.shape[0]):
+        tree, row = nodes[b], rows[b]
+        if tree[0].candidate < NONE:
+            _find_candidate_(0, tree, edges[b], logits[b], noise[b], True)
+        _read_root_(tree, stats[b], edges[b], logits[b], visits[b], q_values[b], mixed_all)
+        most = 0
+        for a in range(visits.shape[1]):
+            most = max(most, visits[b, a])
+        best = _gumbel_at_root(most, tree, stats[b], logits[b], noise[b], row, rule)
+        action[b] = tree[max(best, 1)].action
+        mixed, factor, _ = _gumbel_statistics(0, tree, stats[b], row, rule)
+        unvisited = _improve_(logits[b, 0], visits[b], q_values[b], mixed, factor, target[b])
+        for p in range(num_players):
+            root_value[b, p] = unvisited * mixed_all[p]
+        child = tree[0].first_child
+        while child >= 0:
+            share = target[b, tree[child].action]
+            for p in range(num_players):
+                below = tree[child].discount * stats[b, child, VALUE, p]
+                root_value[b, p] += share * (stats[b, child, REWARD, p] + below)
+            child = tree[child].next_sibling

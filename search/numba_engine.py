@@ -1,0 +1,174 @@
+"""The CPU engine: the kernels of `kernels.py`, and between them one gather, one network call, one copy."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from search import kernels
+from search.border import check_step
+from search.config import FixedRange, NodeRange, RowScale, TreeRange, Unit, Unscaled, Unvisited
+from search.plan import GumbelPlan, Plan, PUCTPlan
+from search.tree import RecurrentFn, Result, Root, Step, Tree
+
+
+class Store(NamedTuple):
+    """The trees as the kernels see them, and the embeddings."""
+
+    nodes: np.ndarray  # [B, N] kernels.NODE
+    stats: np.ndarray  # [B, N, 3, P] float32
+    edges: np.ndarray  # [B, N, A] int32
+    logits: np.ndarray  # [B, N, A] float32
+    rows: np.ndarray  # [B] kernels.ROW
+    embedding: Tensor  # [N, B, ...]: one simulation's answers lie together
+
+
+def run(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> Result:
+    """The whole search. The embedding and action handed to `recurrent_fn` are buffers, overwritten by the next
+    simulation: a function that keeps them must clone them."""
+    store, rules = _allocate(plan, root), _rules(plan)
+    trees = store[:5]
+    batch, num_simulations = plan.logits.shape[0], plan.num_simulations
+    flat = store.embedding.flatten(0, 1)
+    slots = store.embedding.unbind(0)
+    parent_embedding = torch.empty_like(slots[0])
+    action = torch.empty(batch, dtype=torch.int64)
+    gather = torch.empty(batch, dtype=torch.int64)
+    action_array, gather_array = action.numpy(), gather.numpy()
+    exists = None if plan.exists is None else plan.exists.contiguous().numpy()
+    noise = plan.noise.contiguous().numpy()
+    considered = plan.considered.contiguous().numpy() if isinstance(plan, GumbelPlan) else None
+    for simulation in range(num_simulations):
+        if considered is not None:
+            kernels.descend_gumbel_(*trees, rules, noise, considered, simulation, action_array, gather_array)
+        else:
+            kernels.descend_puct_(*trees, rules, action_array, gather_array)
+        torch.index_select(flat, 0, gather, out=parent_embedding)
+        step = recurrent_fn(parent_embedding, action)
+        if simulation == 0:
+            check_step(step, root)
+        slots[simulation + 1].copy_(step.embedding)
+        _absorb_(trees, simulation + 1, step, exists)
+    return _decide(plan, store, rules, noise)
+
+
+def _allocate(plan: Plan, root: Root) -> Store:
+    batch, num_actions = plan.logits.shape
+    num_nodes, num_players = plan.num_simulations + 1, root.value.shape[1]
+    # Empty: each simulation writes its whole column.
+    store = Store(
+        np.empty((batch, num_nodes), kernels.NODE),
+        np.empty((batch, num_nodes, 3, num_players), np.float32),
+        np.empty((batch, num_nodes, num_actions), np.int32),
+        np.empty((batch, num_nodes, num_actions), np.float32),
+        np.empty(batch, kernels.ROW),
+        root.embedding.new_empty((num_nodes, *root.embedding.shape)),
+    )
+    store.embedding[0].copy_(root.embedding)
+    unit = plan.config.unit
+    fixed = torch.full_like(plan.unit, unit.high - unit.low) if isinstance(unit, FixedRange) else None
+    units = plan.unit if isinstance(unit, RowScale) else torch.ones_like(plan.unit) if fixed is None else fixed
+    arrays = (_float(plan.logits), _float(root.value), root.to_play.contiguous().numpy(), _float(units))
+    kernels.start_(*store[:5], *arrays)
+    return store
+
+
+def _float(tensor: Tensor) -> np.ndarray:
+    """As a C-contiguous float32 array: the one type that the kernels are compiled for."""
+    return tensor.detach().float().contiguous().numpy()
+
+
+def _unit_kind(unit: Unit) -> tuple[int, float]:
+    """(RULE.unit_kind, RULE.epsilon)."""
+    if isinstance(unit, (Unscaled, RowScale, FixedRange)):
+        return kernels.CONSTANT_UNIT, 0.0
+    if isinstance(unit, NodeRange):
+        return kernels.NODE_RANGE, unit.epsilon
+    if isinstance(unit, TreeRange):
+        return kernels.TREE_RANGE, unit.epsilon
+    raise ValueError(f"unknown unit {unit!r}; use one of search.config")
+
+
+def _rules(plan: Plan) -> np.ndarray:
+    """[1] kernels.RULE."""
+    rules = np.zeros(1, kernels.RULE)
+    config = plan.config
+    rules["limit"] = config.max_depth or plan.num_simulations
+    rules["unit_kind"], rules["epsilon"] = _unit_kind(config.unit)
+    if isinstance(plan, GumbelPlan):
+        rules["visit_offset"], rules["value_scale"] = plan.config.visit_offset, plan.config.value_scale
+        return rules
+    puct = plan.config
+    rules["pb_c_init"], rules["pb_c_base"] = puct.pb_c_init, puct.pb_c_base
+    if puct.unvisited is Unvisited.NODE:
+        rules["default_kind"] = kernels.DEFAULT_NODE
+    elif isinstance(puct.unit, TreeRange):
+        rules["default_kind"] = kernels.DEFAULT_TREE
+    elif isinstance(puct.unit, FixedRange):
+        rules["default_kind"], rules["fixed"] = kernels.DEFAULT_FIXED, puct.unit.low
+    else:
+        rules["default_kind"] = kernels.DEFAULT_LOWEST
+    return rules
+
+
+_NO_EXISTS = np.empty((0, 0), np.bool_)
+
+
+def _absorb_(trees: tuple, new: int, step: Step, exists: np.ndarray | None) -> None:
+    """Node `new` from the model's answer, and the backup."""
+    if step.exists is not None:
+        exists = step.exists.contiguous().numpy()
+    bad = kernels.expand_and_backup_(
+        *trees,
+        new,
+        _float(step.reward),
+        _float(step.discount),
+        _float(step.prior_logits),
+        _float(step.value),
+        step.to_play.contiguous().numpy(),
+        _NO_EXISTS if exists is None else exists,
+        exists is not None,
+    )
+    if bad >= 0:
+        seat, seats = int(step.to_play[bad]), step.reward.shape[1]
+        raise ValueError(f"Step.to_play of row {bad} is {seat} in simulation {new}: not a seat of {seats} players")
+
+
+def _decide(plan: Plan, store: Store, rules: np.ndarray, noise: np.ndarray) -> Result:
+    batch, num_actions = plan.logits.shape
+    target, q_values = torch.empty(batch, num_actions), torch.empty(batch, num_actions)
+    visits = torch.empty(batch, num_actions, dtype=torch.int64)
+    tree = _as_tree(store)
+    if isinstance(plan, PUCTPlan):
+        kernels.decide_puct_(*store[:4], visits.numpy(), q_values.numpy(), target.numpy())
+        return Result(plan.draw(target), target, tree.value[:, 0].clone(), visits, q_values, tree)
+    action = torch.empty(batch, dtype=torch.int64)
+    root_value = torch.empty(batch, store.stats.shape[3])
+    outputs = (action, target, root_value, visits, q_values)
+    kernels.decide_gumbel_(*store[:5], rules, noise, *(x.numpy() for x in outputs))
+    return Result(action, target, root_value, visits, q_values, tree)
+
+
+def _as_tree(store: Store) -> Tree:
+    """The store seen as tensors, nothing copied."""
+
+    def of_node(name: str) -> Tensor:
+        return torch.from_numpy(store.nodes[name])
+
+    stats = torch.from_numpy(store.stats)
+    return Tree(
+        child=torch.from_numpy(store.edges),
+        parent=of_node("parent"),
+        action=of_node("action"),
+        visits=of_node("visits"),
+        value=stats[:, :, kernels.VALUE],
+        raw_value=stats[:, :, kernels.RAW],
+        reward=stats[:, :, kernels.REWARD],
+        discount=of_node("discount"),
+        prior_logits=torch.from_numpy(store.logits),
+        to_play=of_node("to_play"),
+        embedding=store.embedding.transpose(0, 1),
+    )
