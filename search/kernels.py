@@ -14,10 +14,10 @@ float32, noise [A] float32 of one tree; row, its `ROW`; rule, the `RULE` of the 
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import numba
 import numpy as np
+
+from search.compile import compiled
 
 NONE = -1  # candidate: every action is visited
 STALE = -2  # candidate: must be looked for again
@@ -75,15 +75,7 @@ _INFINITY = np.float32(np.inf)
 _TINY = np.float32(np.finfo(np.float32).tiny)
 
 
-def _compile(function: Any) -> Any:
-    """Compiled on first use and cached on disk; where no folder can be written to, compiled anew each process."""
-    try:
-        return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
-    except RuntimeError:  # numba: "no locator available"
-        return numba.njit(nogil=True, error_model="numpy")(function)
-
-
-@_compile
+@compiled
 def _find_candidate_(index, nodes, edges, logits, noise, by_noise):
     """Fills `candidate`, `candidate_prior` and, the first time, `log_normaliser` of a node."""
     node, logit, child = nodes[index], logits[index], edges[index]
@@ -106,7 +98,7 @@ def _find_candidate_(index, nodes, edges, logits, noise, by_noise):
         node.candidate_prior = math.exp(logit[best] - node.log_normaliser)
 
 
-@_compile
+@compiled
 def _gumbel_statistics(index, nodes, stats, row, rule):
     """(mixed value, factor of sigma, prior mass of the visited) of a node; sigma(q) = factor * (q - mixed)."""
     node = nodes[index]
@@ -135,7 +127,7 @@ def _gumbel_statistics(index, nodes, stats, row, rule):
     return mixed, (rule.visit_offset + np.float32(most)) * rule.value_scale / unit, mass
 
 
-@_compile
+@compiled
 def _gumbel_at_root(among, nodes, stats, logits, noise, row, rule):
     """The child of the root with the best noise + logit + sigma among those with `among` > 0 visits; -1: none."""
     mixed, factor, _ = _gumbel_statistics(0, nodes, stats, row, rule)
@@ -151,7 +143,7 @@ def _gumbel_at_root(among, nodes, stats, logits, noise, row, rule):
     return best
 
 
-@_compile
+@compiled
 def _gumbel_inside(index, nodes, stats, row, rule):
     """The child with the best improved policy - visits / (1 + sum of visits); -1: the candidate is better."""
     node = nodes[index]
@@ -183,7 +175,7 @@ def _gumbel_inside(index, nodes, stats, row, rule):
     return best
 
 
-@_compile
+@compiled
 def _puct_choice(index, nodes, stats, row, rule):
     """The child with PUCT's best score; -1: the candidate is better."""
     node = nodes[index]
@@ -223,7 +215,7 @@ def _puct_choice(index, nodes, stats, row, rule):
     return best
 
 
-@_compile
+@compiled
 def _can_enter_(index, nodes, edges, logits):
     """Whether an action can be chosen at a node below the root, or at PUCT's root; makes its candidate ready."""
     if nodes[index].closed:
@@ -233,7 +225,7 @@ def _can_enter_(index, nodes, edges, logits):
     return nodes[index].candidate >= 0 or nodes[index].first_child >= 0
 
 
-@_compile
+@compiled
 def _arrive_(b, index, child, nodes, row, action, gather, batch):
     """Notes where row b's simulation ends: at `child` again, or where the candidate of node `index` will be."""
     row.existing = child
@@ -243,7 +235,7 @@ def _arrive_(b, index, child, nodes, row, action, gather, batch):
     gather[b] = index * batch + b
 
 
-@_compile
+@compiled
 def descend_gumbel_(nodes, stats, edges, logits, rows, rules, noise, considered, simulation, action, gather):
     """Selection of one simulation in all rows: fills rows, action [B] and gather [B], the parents' places in the
     store of embeddings [N * B]."""
@@ -264,7 +256,7 @@ def descend_gumbel_(nodes, stats, edges, logits, rows, rules, noise, considered,
         _arrive_(b, index, child, tree, row, action, gather, nodes.shape[0])
 
 
-@_compile
+@compiled
 def descend_puct_(nodes, stats, edges, logits, rows, rules, action, gather):
     """Selection of one simulation in all rows, as `descend_gumbel_`."""
     rule = rules[0]
@@ -277,7 +269,7 @@ def descend_puct_(nodes, stats, edges, logits, rows, rules, action, gather):
         _arrive_(b, index, child, tree, row, action, gather, nodes.shape[0])
 
 
-@_compile
+@compiled
 def _clear_(new, nodes, stats, edges, logits):
     """Node `new` as if it had never been used."""
     node = nodes[new]
@@ -289,7 +281,7 @@ def _clear_(new, nodes, stats, edges, logits):
     logits[new] = 0
 
 
-@_compile
+@compiled
 def _expand_(new, b, nodes, stats, edges, logits, row, step_logits, exists, has_exists):
     """Writes the links and the prior of node `new` of row b; returns how many actions exist there."""
     parent, node, num_actions = nodes[row.leaf_parent], nodes[new], logits.shape[1]
@@ -311,7 +303,7 @@ def _expand_(new, b, nodes, stats, edges, logits, row, step_logits, exists, has_
     return num_exist
 
 
-@_compile
+@compiled
 def _backup_(leaf, nodes, stats, row, returns):
     """Carries the leaf's network value up to the root; returns: [P], overwritten."""
     num_players = returns.shape[0]
@@ -333,7 +325,7 @@ def _backup_(leaf, nodes, stats, row, returns):
         index = node.parent
 
 
-@_compile
+@compiled
 def expand_and_backup_(
     nodes, stats, edges, logits, rows, new, reward, discount, step_logits, value, to_play, exists, has_exists
 ):
@@ -358,7 +350,7 @@ def expand_and_backup_(
     return -1
 
 
-@_compile
+@compiled
 def start_(nodes, stats, edges, logits, rows, root_logits, value, to_play, unit):
     """Node 0 of all rows."""
     for b in range(nodes.shape[0]):
@@ -372,7 +364,7 @@ def start_(nodes, stats, edges, logits, rows, root_logits, value, to_play, unit)
         row.unit = unit[b]
 
 
-@_compile
+@compiled
 def _read_root_(nodes, stats, edges, logits, visits, q_values, mixed):
     """Fills one row of visits [A], the mover's completed Q [A], and the mixed value of each player [P]."""
     for p in range(mixed.shape[0]):
@@ -394,7 +386,7 @@ def _read_root_(nodes, stats, edges, logits, visits, q_values, mixed):
             q_values[a] = 0
 
 
-@_compile
+@compiled
 def decide_puct_(nodes, stats, edges, logits, visits, q_values, target):
     """Fills visits, q_values and target, [B, A]."""
     mixed = np.empty(stats.shape[3], np.float32)
@@ -404,7 +396,7 @@ def decide_puct_(nodes, stats, edges, logits, visits, q_values, target):
             target[b, a] = visits[b, a] / np.float32(nodes[b, 0].visits - 1)
 
 
-@_compile
+@compiled
 def _improve_(logits, visits, q_values, mixed, factor, target):
     """target [A] = softmax(logits + sigma(completed q)) over the allowed actions; returns the unvisited's share."""
     top, total, unvisited = -_INFINITY, np.float32(0), np.float32(0)
@@ -421,7 +413,7 @@ def _improve_(logits, visits, q_values, mixed, factor, target):
     return unvisited
 
 
-@_compile
+@compiled
 def decide_gumbel_(nodes, stats, edges, logits, rows, rules, noise, action, target, root_value, visits, q_values):
     """Fills action [B], target, visits, q_values [B, A] and root_value [B, P]."""
     num_players, rule = root_value.shape[1], rules[0]

@@ -1,5 +1,9 @@
 """Noise from a seed per row, by a counter-based hash: entry (row, action) depends on the row's seed and the action's
-index only, not on the batch around the row and not on how many actions the batch is padded to."""
+index only, not on the batch around the row and not on how many actions the batch is padded to.
+
+On the CPU `noise_kernels` computes the same numbers without torch's cost a call; the torch form below serves every
+other device and is what the kernels are tested against.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ import math
 
 import torch
 from torch import Tensor
+
+from search import noise_kernels
 
 # SplitMix64 (Steele, Lea, Flood 2014), as signed 64-bit: torch's int64 product wraps as the unsigned one does.
 _WEYL = 0x9E3779B97F4A7C15 - 2**64
@@ -45,7 +51,12 @@ def uniform(seed: Tensor, num_actions: int, stream: int) -> Tensor:
 
 def gumbel(seed: Tensor, num_actions: int, stream: int = GUMBEL) -> Tensor:
     """Standard Gumbel numbers, [B, num_actions] float32, from seed [B] int64."""
-    return -torch.log(-torch.log(uniform(seed, num_actions, stream * _STREAMS_PER_USE))).float()
+    stream *= _STREAMS_PER_USE
+    if seed.device.type == "cpu":
+        out = torch.empty(len(seed), num_actions)
+        noise_kernels.gumbel_(seed.contiguous().numpy(), stream, out.numpy())
+        return out
+    return _gumbel(seed, num_actions, stream)
 
 
 def dirichlet(seed: Tensor, legal: Tensor, alpha: float) -> Tensor:
@@ -54,8 +65,21 @@ def dirichlet(seed: Tensor, legal: Tensor, alpha: float) -> Tensor:
     seed [B] int64, legal [B, A] bool with at least one True a row. Normalised gamma variates (Marsaglia and Tsang
     2000), in logarithms: at alpha = 0.03 the variates themselves would underflow.
     """
-    num_actions = legal.shape[1]
     stream = DIRICHLET * _STREAMS_PER_USE
+    if seed.device.type == "cpu":
+        out = torch.empty(legal.shape)
+        arguments = (seed.contiguous().numpy(), stream, legal.contiguous().numpy(), alpha, _TRIES)
+        noise_kernels.dirichlet_(*arguments, out.numpy())
+        return out
+    return _dirichlet(seed, legal, alpha, stream)
+
+
+def _gumbel(seed: Tensor, num_actions: int, stream: int) -> Tensor:
+    return -torch.log(-torch.log(uniform(seed, num_actions, stream))).float()
+
+
+def _dirichlet(seed: Tensor, legal: Tensor, alpha: float, stream: int) -> Tensor:
+    num_actions = legal.shape[1]
     d = alpha + 1 - 1 / 3  # sample at alpha + 1, then multiply by u ** (1 / alpha)
     c = 1 / math.sqrt(9 * d)
     log_gamma = torch.full(legal.shape, math.log(d), dtype=torch.float64, device=seed.device)

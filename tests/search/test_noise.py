@@ -34,6 +34,17 @@ def test_gumbel_is_gumbel():
     assert scipy.stats.kstest(numbers, "gumbel_r").pvalue > 1e-3
 
 
+def test_kernels_and_torch_agree():
+    seed = torch.cat([SEEDS[:200], torch.tensor([-1, 2**63 - 1, -(2**63)])])
+    stream = noise.GUMBEL * noise._STREAMS_PER_USE
+    torch.testing.assert_close(noise.gumbel(seed, 9), noise._gumbel(seed, 9, stream), rtol=1e-6, atol=1e-6)
+    legal = torch.rand(len(seed), 9, generator=torch.Generator().manual_seed(0)) < 0.7
+    legal[:, 0] = True
+    for alpha in (0.03, 0.3, 3.0):
+        expected = noise._dirichlet(seed, legal, alpha, noise.DIRICHLET * noise._STREAMS_PER_USE)
+        torch.testing.assert_close(noise.dirichlet(seed, legal, alpha), expected, rtol=1e-5, atol=1e-7)
+
+
 def test_streams_and_extreme_seeds_differ():
     extreme = torch.tensor([0, -1, 2**63 - 1, -(2**63), 1])
     drawn = torch.cat([noise.gumbel(extreme, 8), noise.gumbel(extreme, 8, noise.ACTION)])
