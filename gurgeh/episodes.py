@@ -174,7 +174,7 @@ def _short(values: Tensor | None, num_rows: int) -> list[Any]:
         return [None] * num_rows
     if not values.is_floating_point():
         return [None if row[0] < 0 else row for row in values.tolist()]
-    rows = values.double().round(decimals=4).tolist()
+    rows = (values.double().round(decimals=4) + 0.0).tolist()  # + 0.0: no negative zeros
     return [None if row[0] != row[0] else row for row in rows]
 
 
