@@ -37,19 +37,12 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt
 $(VENV)/.installed-dev: pyproject.toml constraints.txt
 	$(call install,$(DEV_EXTRAS))
 
-# A run directory is never overwritten, so each demo takes the first free name: demo, demo-2, demo-3 ...
-define train
-	@name=$(1); number=2; \
-	while [ -e runs/$$name ]; do name=$(1)-$$number; number=$$((number + 1)); done; \
-	echo "gurgeh train $(2) --name $$name"; \
-	$(BIN)/gurgeh train $(2) --name $$name
-endef
-
+# A run directory is never overwritten: without --name each run takes the first free one, demo-1, demo-2 ...
 demo: $(VENV)/.installed-demo
-	$(call train,demo,configs/demo.yaml)
+	$(BIN)/gurgeh train configs/demo.yaml
 
 demo-short: $(VENV)/.installed-demo
-	$(call train,demo-short,configs/demo_short.yaml)
+	$(BIN)/gurgeh train configs/demo_short.yaml
 
 # One thread a worker: the machine's cores are shared out once, among the workers.
 test: $(VENV)/.installed-dev

@@ -14,6 +14,7 @@ and other such dataclasses.
 from __future__ import annotations
 
 import ast
+import copy
 import dataclasses
 import difflib
 import enum
@@ -50,12 +51,13 @@ class Setting:
 # Reading
 
 
-def load_config(cls: type[T], path: str | Path | None, overrides: Sequence[str] = ()) -> T:
-    """The configuration `cls` from a YAML file (None: the defaults) and overrides such as `learner.lr=3e-4`.
+def load_config(cls: type[T], source: str | Path | Mapping[str, Any] | None, overrides: Sequence[str] = ()) -> T:
+    """The configuration `cls` from a YAML file or plain values (None: the defaults) and overrides like `learner.lr=3e-4`.
 
     ConfigError for an unknown key (with a suggestion) and a wrong type; FileNotFoundError if there is no such file.
     """
-    data: dict[str, Any] = {} if path is None else _read_file(Path(path))
+    path = Path(source) if isinstance(source, str | Path) else None
+    data = copy.deepcopy(dict(source or {})) if path is None else _read_file(path)  # type: ignore[arg-type]
     for override in overrides:
         _override(cls, data, override)
     try:

@@ -210,6 +210,14 @@ def test_an_override_mends_a_files_value(tmp_path):
     assert load_config(Config, tmp_path / "demo.yaml", ["seed=2"]).seed == 2
 
 
+def test_plain_values_can_be_overridden_and_stay_as_they_were():
+    saved = to_dict(load("learner.lr=2"))
+    changed = load_config(Config, saved, ["learner.lr=3", "weights.value=1", "probe.lr=4"])
+    assert (changed.learner.lr, changed.weights["value"], changed.probe.lr) == (3.0, 1.0, 4.0)
+    assert changed.learner.every == 7
+    assert saved == to_dict(load("learner.lr=2"))
+
+
 def test_a_missing_file_suggests_one(tmp_path):
     (tmp_path / "demo.yaml").write_text("")
     with pytest.raises(
