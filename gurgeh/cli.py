@@ -47,7 +47,7 @@ class Parser(argparse.ArgumentParser):
         text = super().format_help()
         if self.settings is None:
             return text
-        from gurgeh.configure import format_settings
+        from gurgeh.settings import format_settings
 
         module, name = self.settings.split(":")
         width = max(40, shutil.get_terminal_size((110, 24)).columns - 2)

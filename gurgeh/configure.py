@@ -13,57 +13,56 @@ and other such dataclasses.
 
 from __future__ import annotations
 
-import ast
 import copy
 import dataclasses
 import difflib
 import enum
-import functools
-import inspect
 import re
-import textwrap
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
 import yaml
 
+from gurgeh.settings import (
+    REQUIRED,
+    alternatives,
+    default_of,
+    describe,
+    fields_of,
+    plain_value,
+    section_of,
+    shown,
+    type_name,
+)  # fmt: skip
+
 T = TypeVar("T")
-REQUIRED = dataclasses.MISSING
 
 
 class ConfigError(ValueError):
     """A configuration that its reader can put right; the message names key, expected type and value found."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """One field of a configuration, as `describe` lists it."""
-
-    key: str  # dotted, such as learner.lr
-    type: str
-    default: Any  # REQUIRED if it has none
-    doc: str
-
-
 # Reading
 
 
 def load_config(cls: type[T], source: str | Path | Mapping[str, Any] | None, overrides: Sequence[str] = ()) -> T:
-    """The configuration `cls` from a YAML file or plain values (None: the defaults) and overrides like `learner.lr=3e-4`.
+    """The configuration `cls` from a YAML file or plain values (None: the defaults) and overrides `learner.lr=3e-4`.
 
     ConfigError for an unknown key (with a suggestion) and a wrong type; FileNotFoundError if there is no such file.
     """
-    path = Path(source) if isinstance(source, str | Path) else None
-    data = copy.deepcopy(dict(source or {})) if path is None else _read_file(path)  # type: ignore[arg-type]
+    if isinstance(source, str | Path):
+        data, named = _read_file(Path(source)), f"{source}: "
+    else:
+        data, named = copy.deepcopy(dict(source or {})), ""
     for override in overrides:
         _override(cls, data, override)
     try:
         return from_dict(cls, data)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}" if path is not None else str(error)) from error
+        raise ConfigError(f"{named}{error}") from error
 
 
 def from_dict(cls: type[T], data: Mapping[str, Any]) -> T:
@@ -73,7 +72,7 @@ def from_dict(cls: type[T], data: Mapping[str, Any]) -> T:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A configuration as plain values that YAML and JSON can hold; `from_dict` gives an equal configuration."""
-    plain = _plain(config)
+    plain = plain_value(config)
     assert isinstance(plain, dict), f"to_dict needs a dataclass, found {config!r}"
     return plain
 
@@ -91,67 +90,17 @@ def dump_yaml(data: Any) -> str:
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
-# Describing
-
-
-def describe(cls: type, default: Any = REQUIRED, prefix: str = "") -> list[Setting]:
-    """Every setting of a configuration in the order of its fields, sections opened.
-
-    default: an instance whose values count instead of the class's own defaults.
-    """
-    found = []
-    for field, kind in _fields(cls):
-        value = _default(field) if default is REQUIRED or default is None else getattr(default, field.name)
-        key = prefix + field.name
-        section = _section(kind)
-        if section is not None:
-            found += describe(section, value, f"{key}.")
-        else:
-            found.append(Setting(key, type_name(kind), value, _docs(cls).get(field.name, "")))
-    return found
-
-
-def format_settings(cls: type, width: int = 100) -> str:
-    """Every setting with type, default and documentation, for `--help`."""
-    lines = ["settings (in the YAML file, or KEY=VALUE on the command line):"]
-    for setting in describe(cls):
-        shown = "required" if setting.default is REQUIRED else f"default {_shown(_plain(setting.default))}"
-        lines.append(f"  {setting.key}  {setting.type}, {shown}")
-        lines += textwrap.wrap(setting.doc, width, initial_indent="      ", subsequent_indent="      ")
-    return "\n".join(lines)
-
-
-def type_name(kind: Any) -> str:
-    """A type hint as a reader writes it: `float`, `list[str]`, `one of 'a', 'b'`, `int or null`."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if kind is types.NoneType:
-        return "null"
-    if kind is Any:
-        return "anything"
-    if origin is Literal:
-        return "one of " + ", ".join(repr(argument) for argument in arguments)
-    if origin in (Union, types.UnionType):
-        return " or ".join(type_name(argument) for argument in arguments)
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return "one of " + ", ".join(repr(member.value) for member in kind)
-    if origin is not None:
-        inside = ", ".join("..." if argument is Ellipsis else type_name(argument) for argument in arguments)
-        return f"{origin.__name__}[{inside}]"
-    if dataclasses.is_dataclass(kind):
-        return f"a section ({', '.join(field.name for field in dataclasses.fields(kind))})"
-    return kind.__name__
-
-
 # Conversion by type
 
 
 def _convert(kind: Any, value: Any, key: str, default: Any) -> Any:
     """`value` as the type `kind`; `default` is what it was, named in the error and the base of a section."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    wrong = ConfigError(
-        f"{key or 'the configuration'}: expected {type_name(kind)}, found {_shown(value)} ({type(value).__name__})"
-        + ("" if default is REQUIRED or dataclasses.is_dataclass(default) else f"; it was {_shown(_plain(default))}")
+    before = (
+        "" if default is REQUIRED or dataclasses.is_dataclass(default) else f"; it was {shown(plain_value(default))}"
     )
+    found = f"found {shown(value)} ({type(value).__name__})"
+    wrong = ConfigError(f"{key or 'the configuration'}: expected {type_name(kind)}, {found}{before}")
     if kind is Any:
         return value
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
@@ -202,7 +151,7 @@ def _convert_union(arguments: tuple, value: Any, key: str, default: Any, wrong: 
     if value is None and types.NoneType in arguments:
         return None
     rest = [argument for argument in arguments if argument is not types.NoneType]
-    if len(rest) == 1 and _section(rest[0]) is not None:
+    if len(rest) == 1 and section_of(rest[0]) is not None:
         return _convert(rest[0], value, key, REQUIRED if default is None else default)
     for argument in rest:
         try:
@@ -235,7 +184,7 @@ def _convert_section(cls: type, value: Any, key: str, default: Any, wrong: Confi
         value = {}  # `learner:` with nothing below it
     if not isinstance(value, Mapping):
         raise wrong
-    fields = dict(_fields_by_name(cls))
+    fields = fields_of(cls)
     arguments = {}
     for name, entry in value.items():
         full = f"{key}.{name}" if key else str(name)
@@ -243,11 +192,11 @@ def _convert_section(cls: type, value: Any, key: str, default: Any, wrong: Confi
             prefix = f"{key}." if key else ""
             raise _unknown_key(full, key, list(fields), [setting.key for setting in describe(cls, prefix=prefix)])
         field, kind = fields[name]
-        old = getattr(default, name) if default is not REQUIRED else _default(field)
+        old = getattr(default, name) if default is not REQUIRED else default_of(field)
         arguments[name] = _convert(kind, entry, full, old)
     if default is not REQUIRED:
         arguments = {name: getattr(default, name) for name, (field, _) in fields.items() if field.init} | arguments
-    missing = [name for name, (field, _) in fields.items() if name not in arguments and _default(field) is REQUIRED]
+    missing = [name for name, (field, _) in fields.items() if name not in arguments and default_of(field) is REQUIRED]
     if missing:
         name = f"{key}.{missing[0]}" if key else missing[0]
         raise ConfigError(f"{name} is required: give it as {type_name(fields[missing[0]][1])}")
@@ -288,7 +237,7 @@ def _override(cls: type, data: dict[str, Any], override: str) -> None:
         _convert(kind, value, key, _converted_or(kind, target.get(name, default), default))
     except ConfigError as error:
         raise ConfigError(f"{override}: {error}") from error
-    section = _section(kind) is not None and isinstance(value, dict) and isinstance(target.get(name), dict)
+    section = section_of(kind) is not None and isinstance(value, dict) and isinstance(target.get(name), dict)
     target[name] = target[name] | value if section else value
 
 
@@ -298,14 +247,14 @@ def _locate(cls: type, data: dict[str, Any], key: str) -> tuple[Any, Any, dict[s
     default: Any = REQUIRED
     target, above, rest = data, "", key
     while True:
-        section = _section(kind)
+        section = section_of(kind)
         if section is not None:
             name, dot, rest = rest.partition(".")
-            fields = dict(_fields_by_name(section))
+            fields = fields_of(section)
             if name not in fields:
                 raise _unknown_key(key, above, list(fields), [setting.key for setting in describe(cls)])
             field, kind = fields[name]
-            default = getattr(default, name) if dataclasses.is_dataclass(default) else _default(field)
+            default = getattr(default, name) if dataclasses.is_dataclass(default) else default_of(field)
         elif typing.get_origin(kind) is dict:
             name, dot = rest, ""  # the rest as it stands: names of games and files hold dots
             kind = typing.get_args(kind)[1]
@@ -321,7 +270,7 @@ def _locate(cls: type, data: dict[str, Any], key: str) -> tuple[Any, Any, dict[s
 
 def _parse_value(kind: Any, text: str) -> Any:
     """The text of an override: as it stands for a text field, `a,b` for a list, else YAML."""
-    kinds = _alternatives(kind)
+    kinds = alternatives(kind)
     null = types.NoneType in kinds and text in ("null", "~", "")
     if not null and any(alternative in (str, Path) for alternative in kinds):
         return text
@@ -341,69 +290,7 @@ def _converted_or(kind: Any, value: Any, default: Any) -> Any:
         return default
 
 
-# Small parts
-
-
-def _alternatives(kind: Any) -> tuple:
-    return typing.get_args(kind) if typing.get_origin(kind) in (Union, types.UnionType) else (kind,)
-
-
-def _section(kind: Any) -> type | None:
-    """The dataclass that a hint stands for, also as `X | None`."""
-    rest = [alternative for alternative in _alternatives(kind) if alternative is not types.NoneType]
-    return rest[0] if len(rest) == 1 and dataclasses.is_dataclass(rest[0]) else None  # type: ignore[return-value]
-
-
-def _fields(cls: type) -> Iterator[tuple[dataclasses.Field, Any]]:
-    """Fields that a configuration can set, each with its resolved type hint."""
-    hints = _hints(cls)
-    return ((field, hints[field.name]) for field in dataclasses.fields(cls) if field.init)
-
-
-def _fields_by_name(cls: type) -> Iterator[tuple[str, tuple[dataclasses.Field, Any]]]:
-    return ((field.name, (field, kind)) for field, kind in _fields(cls))
-
-
-_hints: Callable[[type], dict[str, Any]] = functools.cache(typing.get_type_hints)
-
-
-def _default(field: dataclasses.Field) -> Any:
-    return field.default_factory() if field.default_factory is not REQUIRED else field.default
-
-
-@functools.cache
-def _docs(cls: type) -> dict[str, str]:
-    """The string literals under the fields of a dataclass and of those it inherits from."""
-    docs: dict[str, str] = {}
-    for ancestor in reversed(cls.__mro__):
-        if not dataclasses.is_dataclass(ancestor):
-            continue
-        body = ast.parse(textwrap.dedent(inspect.getsource(ancestor))).body[0]
-        assert isinstance(body, ast.ClassDef)
-        for field, below in zip(body.body, body.body[1:], strict=False):
-            if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
-                continue
-            if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-                docs[field.target.id] = inspect.cleandoc(str(below.value.value)).replace("\n", " ")
-    return docs
-
-
-def _plain(value: Any) -> Any:
-    """Values as YAML and JSON can hold them."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value) if field.init}
-    if isinstance(value, enum.Enum):
-        return _plain(value.value)
-    if isinstance(value, Mapping):
-        return {_plain(name): _plain(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def _shown(value: Any) -> str:
-    """A value in an error or a help text, cut to a line."""
-    return textwrap.shorten("null" if value is None else repr(value), 80, placeholder=" ...")
+# Files
 
 
 def _suggest(wrong: ConfigError, value: Any, choices: Sequence[Any]) -> ConfigError:
@@ -424,7 +311,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     if data is None:
         return {}
     if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected settings such as 'seed: 0', found {_shown(data)} ({type(data).__name__})")
+        raise ConfigError(f"{path}: expected settings such as 'seed: 0', found {shown(data)} ({type(data).__name__})")
     return data
 
 

@@ -12,17 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gurgeh.configure import (
-    REQUIRED,
-    ConfigError,
-    describe,
-    dump_yaml,
-    format_settings,
-    from_dict,
-    load_config,
-    parse_yaml,
-    to_dict,
-)
+from gurgeh.configure import ConfigError, dump_yaml, from_dict, load_config, parse_yaml, to_dict
+from gurgeh.settings import REQUIRED, describe, format_settings
 
 
 class Trunk(enum.StrEnum):
