@@ -32,7 +32,7 @@ def play_episodes(
     num_episodes: int,
     seed: int,
     *,
-    num_copies: int = 64,
+    num_copies: int = 128,
     max_moves: int = 30_000,
 ) -> list[Episode]:
     """Play and record `num_episodes` episodes, `num_copies` at a time.

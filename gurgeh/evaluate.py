@@ -39,7 +39,7 @@ class EvaluationConfig:
     opponents: tuple[str, ...] = ()
     """For games of several players: random, perfect (solvable games), tactician1, tactician2 (native games for two)
     or the path of another run. Empty: random, and perfect where there is one."""
-    copies: int = 64
+    copies: int = 128
     """Episodes that are played at once."""
     max_moves: int = 30_000
     """Moves after which an episode that does not end is stopped and counted as it stands."""
@@ -130,15 +130,14 @@ def built_in(name: str, game: Game) -> AnyPlayer:
     return SolverPlayer(solve(game.native)) if name == "perfect" else TacticianPlayer(game.native, int(name[-1]))
 
 
-def named_player(name: str, game: Game, config: EvaluationConfig, checkpoint: int | None = None) -> AnyPlayer:
-    """A built-in player, or the player of the run whose directory is `name`, called by its folder's name."""
+def named_player(name: str, game: Game, config: EvaluationConfig) -> AnyPlayer:
+    """A built-in player, or the newest player of the run whose directory is `name`."""
     if name in BUILT_IN or not Path(name).exists():
         return built_in(name, game)
     from gurgeh.load import load_player  # which imports the whole agent
 
-    player = load_player(Path(name), game, config.simulations, config.greedy, checkpoint)
-    player.name = Path(name).resolve().name
-    return player
+    with untouched_randomness():  # making the network draws initial weights
+        return load_player(Path(name), game, config.simulations, config.greedy)
 
 
 def evaluate_game(

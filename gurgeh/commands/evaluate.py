@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from envs.game import Game
+    from gurgeh.episodes import AnyPlayer
     from gurgeh.evaluate import EvaluationConfig
+    from gurgeh.load import LoadedRun
 
 EPILOG = """\
 RUN is the directory of a run; or random, perfect, tactician1, tactician2, to measure what those reach.
@@ -46,125 +50,153 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, save, print."""
-    from envs import registry
-    from gurgeh.evaluate import BUILT_IN, evaluate_game, named_player, save_evaluation
+    from gurgeh.evaluate import BUILT_IN
 
-    built_in = args.run in BUILT_IN
-    source = {"run": None, "step": None, "checkpoint": None} if built_in else _checkpoint(args)
-    config, games = (_overridden(args, {}), args.game) if built_in else _of_run(args)
-    if not games:
-        raise ValueError(f"{args.run} plays any game: name one with --game")
-    directory = Path(args.save) if args.save else None if built_in else Path(args.run) / "evaluations"
-    report = []
-    for name in games:
-        game = registry.make(name)
-        opponents = _opponents(args, game, config)
-        if opponents == []:
-            continue
-        player = named_player(args.run, game, config, source["step"])
-        for evaluation in evaluate_game(game, player, config, args.seed, opponents):
-            records = save_evaluation(directory, evaluation, config, **source)[0] if directory else None
-            report.append(
-                {"game": game.spec.name, "players": evaluation.players, "summary": evaluation.summary,
-                 "records": str(records) if records else None}
-            )  # fmt: skip
-    if not report:
-        raise ValueError(f"none of {', '.join(games)} can be played against {', '.join(args.opponent)}")
-    settings = {"episodes": config.episodes, "simulations": config.simulations, "greedy": config.greedy}
+    report = _built_in(args) if args.run in BUILT_IN else _run(args)
     if args.json:
         import json
 
-        print(
-            json.dumps({"schema": "evaluation/1", **source, "seed": args.seed, **settings, "games": report}, indent=1)
-        )
-        return 0
-    _print(args, source, config, report)
+        print(json.dumps(report, indent=1))
+    else:
+        print_report(report)
     return 0
 
 
-def _checkpoint(args: argparse.Namespace) -> dict[str, Any]:
-    """Which checkpoint of the run is evaluated: directory, step, and the hash of its manifest."""
-    from gurgeh import checkpoint
-    from gurgeh.rundir import RunDirectory
+def _built_in(args: argparse.Namespace) -> dict[str, Any]:
+    """What one of the built-in players reaches on the games that were named."""
+    from envs import registry
+    from gurgeh.evaluate import EvaluationConfig, built_in
 
-    directory = RunDirectory.open(args.run)
-    found = {checkpoint.read_manifest(folder)["step"]: folder for folder in directory.checkpoints()}
-    if not found:
-        raise FileNotFoundError(f"{args.run} has no checkpoint yet, so there is nothing to evaluate")
-    step = max(found) if args.checkpoint is None else args.checkpoint
-    if step not in found:
-        steps = ", ".join(map(str, sorted(found)))
-        raise FileNotFoundError(f"{args.run} has no checkpoint of step {step}; it has {steps}")
-    return {"run": str(args.run), "step": step, "checkpoint": checkpoint.read_manifest(found[step])["sha256"]}
+    if not args.game:
+        raise ValueError(f"{args.run} plays any game: name one with --game")
+    if args.checkpoint is not None:
+        raise ValueError(f"{args.run} has no checkpoints; leave --checkpoint out")
+    config = _overridden(args, EvaluationConfig())
+    games = [registry.make(name) for name in args.game]
+    players = [(game, built_in(args.run, game)) for game in games]
+    return evaluate_players(args.run, players, config, args.seed, args.opponent, Path(args.save) if args.save else None)
 
 
-def _of_run(args: argparse.Namespace) -> tuple[EvaluationConfig, list[str]]:
-    """The run's own settings of evaluation with the command line's on top, and the games to evaluate."""
-    from gurgeh.rundir import RunDirectory
+def _run(args: argparse.Namespace) -> dict[str, Any]:
+    """What the network of a run reaches on the games that were named, or on all of its own."""
+    import torch
 
-    content = RunDirectory.open(args.run).config
-    games = list(content.get("games", []))
+    from gurgeh.load import LoadedRun
+
+    loaded = LoadedRun(args.run, args.checkpoint)
+    torch.set_num_threads(loaded.config.threads)
+    config = _overridden(args, loaded.config.evaluation)
+    names = {name: name for name in loaded.games} | {game.name: name for name, game in loaded.games.items()}
     for name in args.game or []:
-        if name not in games:
-            raise ValueError(f"{args.run} does not play {name!r}; it plays {', '.join(games) or 'nothing'}")
-    return _overridden(args, content.get("evaluation", {})), args.game or games
+        if name not in names:
+            raise ValueError(f"{args.run} does not play {name!r}; it plays {', '.join(loaded.games)}")
+    chosen = [names[name] for name in args.game] if args.game else list(loaded.games)
+    players = [(loaded.games[name], loaded.player(name, config.simulations, config.greedy)) for name in chosen]
+    opponents = args.opponent
+    if opponents and not args.game:  # over all games of a run, each opponent plays where it can
+        players = [
+            (game, player) for game, player in players if game.spec.num_players == 1 or _allowed(game, opponents)
+        ]
+        if not players:
+            raise ValueError(f"none of {', '.join(chosen)} can be played against {', '.join(opponents)}")
+    directory = Path(args.save) if args.save else loaded.path / "evaluations"
+    return evaluate_players(
+        args.run, players, config, args.seed, opponents, directory, loaded.step, _manifest_hash(loaded), not args.game
+    )  # fmt: skip
 
 
-def _overridden(args: argparse.Namespace, settings: dict[str, Any]) -> EvaluationConfig:
-    from gurgeh.configure import from_dict
-    from gurgeh.evaluate import EvaluationConfig
+def _allowed(game: Game, names: Sequence[str]) -> list[str]:
+    from gurgeh.evaluate import BUILT_IN, refusal
 
+    return [name for name in names if name not in BUILT_IN or refusal(name, game) is None]
+
+
+def evaluate_players(
+    run: str,
+    players: Sequence[tuple[Game, AnyPlayer]],
+    config: EvaluationConfig,
+    seed: int,
+    opponents: Sequence[str] | None = None,
+    directory: Path | None = None,
+    step: int | None = None,
+    checkpoint: str | None = None,
+    skip: bool = False,
+) -> dict[str, Any]:
+    """Evaluate (game, player) pairs, save the records in `directory`, and report as JSON values.
+
+    run: what is evaluated, a directory when `step` and `checkpoint` (the sha256 of its manifest) say where in it.
+    opponents: names for the games of several players; None: those of the config. With `skip`, a game leaves out the
+    opponents that it does not allow, which else are a ValueError.
+    """
+    from gurgeh.evaluate import evaluate_game, named_player, save_evaluation
+
+    entries = []
+    for game, player in players:
+        chosen = None
+        if opponents and game.spec.num_players > 1:
+            names = _allowed(game, opponents) if skip else opponents
+            chosen = [named_player(name, game, config) for name in names]
+        for evaluation in evaluate_game(game, player, config, seed, chosen):
+            entry = {"game": game.spec.name, "players": list(evaluation.players), "summary": evaluation.summary}
+            if directory is not None:
+                source = (run if step is not None else None, step, checkpoint)
+                entry["records"] = str(save_evaluation(directory, evaluation, config, *source)[0])
+            entries.append(entry)
+    return {
+        "schema": "evaluations/1", "run": run, "step": step, "checkpoint": checkpoint, "seed": seed,
+        "settings": dataclasses.asdict(config), "games": entries,
+    }  # fmt: skip
+
+
+def _manifest_hash(loaded: LoadedRun) -> str:
+    """The sha256 that the checkpoint's manifest gives itself."""
+    from gurgeh.checkpoint import read_manifest
+    from gurgeh.rundir import RunDirectory
+
+    manifests = map(read_manifest, RunDirectory.open(loaded.path).checkpoints())
+    return next(manifest["sha256"] for manifest in manifests if manifest["step"] == loaded.step)
+
+
+def _overridden(args: argparse.Namespace, config: EvaluationConfig) -> EvaluationConfig:
+    """`config` with what the command line says."""
     given = {name: getattr(args, name) for name in ("episodes", "simulations", "greedy")}
-    return from_dict(EvaluationConfig, {**settings, **{k: v for k, v in given.items() if v is not None}})
+    return dataclasses.replace(config, **{name: value for name, value in given.items() if value is not None})
 
 
-def _opponents(args: argparse.Namespace, game: Game, config: EvaluationConfig) -> list[Any] | None:
-    """The opponents named on the command line; None: the usual ones; empty: this game does not allow them."""
-    from gurgeh.evaluate import BUILT_IN, named_player, refusal
-
-    if args.opponent is None or game.spec.num_players == 1:
-        return None
-    named = args.opponent
-    if not args.game:  # over all games of a run, each opponent plays where it can
-        named = [name for name in named if name not in BUILT_IN or refusal(name, game) is None]
-    return [named_player(name, game, config) for name in named]
-
-
-def _print(args: argparse.Namespace, source: dict[str, Any], config: EvaluationConfig, report: list[dict]) -> None:
+def print_report(report: dict[str, Any]) -> None:
+    """The tables of `evaluate_players` for a person, and where the records lie."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    how = f"{config.simulations} simulations" if config.simulations else "raw policy, no search"
-    style = "greedy" if config.greedy else "sampled"
-    at = "" if source["run"] is None else f", checkpoint of step {source['step']}, {how}, {style}"
-    console = Console()
+    console, simulations = Console(), report["settings"]["simulations"]
     if not console.is_terminal:
         console.width = 160  # a file or a pipe: whole lines
-    console.print(f"{args.run}{at}, seed {args.seed}", style="bold", highlight=False)
+    how = f"{simulations} simulations" if simulations else "raw policy, no search"
+    style = "greedy" if report["settings"]["greedy"] else "sampled"
+    at = "" if report["step"] is None else f", checkpoint of step {report['step']}, {how}, {style}"
+    console.print(f"{report['run']}{at}, seed {report['seed']}", style="bold", highlight=False)
     table = Table("game", "against", box=box.SIMPLE_HEAD)
-    for heading in ("episodes", "result", "95 %", "won / drawn / lost", "moves"):
+    for heading in ("episodes", "score or return", "95 %", "won / drawn / lost", "moves"):
         table.add_column(heading, justify="right")
-    for entry in report:
+    solved = Table("game", box=box.SIMPLE_HEAD)
+    for heading in ("positions", "optimal with search" if simulations else "optimal", "raw policy"):
+        solved.add_column(heading, justify="right")
+    for entry in report["games"]:
         summary, scored = entry["summary"], "score" in entry["summary"]
         counts = " / ".join(str(summary[name]["count"]) for name in ("win", "draw", "loss")) if scored else ""
         table.add_row(
             entry["game"], " ".join(entry["players"][1:2]), str(summary["episodes"]),
             *_interval(summary["score" if scored else "return"], percent=scored), counts, f"{summary['moves']:.1f}",
         )  # fmt: skip
-    console.print(table)
-    solved = Table("game", box=box.SIMPLE_HEAD)
-    for heading in ("positions", "optimal with search" if config.simulations else "optimal", "raw policy"):
-        solved.add_column(heading, justify="right")
-    for entry in report:
-        if "optimal" in entry["summary"]:
-            summary = entry["summary"]
+        if "optimal" in summary:
             shares = (_share(summary[name], summary["positions"]) for name in ("optimal", "optimal_raw"))
             solved.add_row(entry["game"], str(summary["positions"]), *shares)
+    console.print(table)
     if solved.row_count:
         console.print(solved)
-    for entry in report:
-        if entry["records"]:
+    for entry in report["games"]:
+        if "records" in entry:
             console.print(f"gurgeh replay {entry['records']}", soft_wrap=True, highlight=False)
 
 
