@@ -180,7 +180,11 @@ def print_report(report: dict[str, Any]) -> None:
     for heading in ("episodes", "score or return", "95 %", "won / drawn / lost", "moves"):
         table.add_column(heading, justify="right")
     solved = Table("game", box=box.SIMPLE_HEAD)
-    for heading in ("positions", "optimal with search" if simulations else "optimal", "raw policy"):
+    for heading in (
+        "positions",
+        "optimal with search" if simulations and report["step"] is not None else "optimal",
+        "raw policy",
+    ):
         solved.add_column(heading, justify="right")
     for entry in report["games"]:
         summary, scored = entry["summary"], "score" in entry["summary"]
