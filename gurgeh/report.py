@@ -89,8 +89,8 @@ def _section(run: RunData, pictures: dict[str, list[Picture]], output: Path, pre
                 html.words(
                     "Difference of the frozen loss, position by position, from its value when the new game joined; "
                     "bands are 95 % intervals over positions. Policy loss where there is a solver, else the summed "
-                    "loss after one imagined move. Above the dashed line for 0.15 decade, with the band above 0, is called "
-                    "forgetting; below 0 is further learning, for old games stay in training."
+                    "loss after one imagined move. Above the dashed line for 0.15 decade, with the band above 0, "
+                    "is called forgetting; below 0 is further learning, for old games stay in training."
                 )
                 + html.grid(pictures["changes"], prefix)
                 + tables.stage_table(run),

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 
@@ -124,14 +125,14 @@ def test_monitor_says_in_words_what_happened(run, capsys):
     assert re.search(r"update +800  game_added CartPole-v1", out)
 
 
-def test_monitor_warns_when_the_logs_say_something_else(tmp_path, capsys):
-    run = make_run(tmp_path / "changed", {"tictactoe": 0, "CartPole-v1": 800}, last=2500)
-    live = (run / "events.jsonl").read_text() if (run / "events.jsonl").exists() else ""
-    assert cli.main(["monitor", str(run)]) == (10 if live else 0)
-    assert capsys.readouterr().err == ""
-    (run / "events.jsonl").write_text("\n".join(live.splitlines()[1:]) + "\n" * (live.count("\n") > 1))
-    cli.main(["monitor", str(run)])
-    assert ("not the" in capsys.readouterr().err) == bool(live)
+def test_monitor_warns_when_the_logs_say_something_else(run, tmp_path, capsys):
+    changed = shutil.copytree(run, tmp_path / "changed")
+    lines = (changed / "events.jsonl").read_text().splitlines(keepends=True)
+    (changed / "events.jsonl").write_text("".join(lines[1:]))
+    assert cli.main(["monitor", str(changed)]) == 10
+    shown = capsys.readouterr()
+    assert "the 7 events found again are not the 6 of the live run" in shown.err
+    assert shown.out.count("confirmed forgetting") == 7
 
 
 def test_nothing_found_is_exit_code_0(tmp_path, capsys):
