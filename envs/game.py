@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import importlib
 import importlib.util
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -200,11 +198,10 @@ class MissingExtraError(ValueError):
     """A game needs a package that is not installed."""
 
 
-def need(module: str, package: str, extra: str) -> ModuleType:
-    """Import `module` of the distribution `package`, or say which extra of gurgeh brings it."""
-    if importlib.util.find_spec(module.partition(".")[0]) is None:
+def installed(module: str, package: str, extra: str) -> None:
+    """Say which extra of gurgeh brings `module`, of the distribution `package`, where it is not installed."""
+    if importlib.util.find_spec(module) is None:
         raise MissingExtraError(f"{package} is not installed: pip install 'gurgeh[{extra}]'")
-    return importlib.import_module(module)
 
 
 def episode_seed(base_seed: int, copy: int | np.ndarray, episode: int | np.ndarray) -> np.ndarray:

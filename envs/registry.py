@@ -28,7 +28,7 @@ from typing import Any
 import envs.adapters
 import envs.boards
 from envs.batch import NativeEnvironment
-from envs.game import Game, GameSpec
+from envs.game import Game, GameSpec, MissingExtraError, installed
 
 GROUP = "gurgeh.games"
 FALLBACK = "gymnasium"  # the adapter that is asked for names without a prefix
@@ -61,8 +61,22 @@ def make(name: str) -> Game:
 
 def names() -> list[str]:
     """Every game that can be named without a file: native ones, entry points, then each adapter's."""
-    adapted = [name for prefix in _adapters() for name in _adapter(prefix).names()]
-    return [*_native_modules(), *_entry_points(), *adapted]
+    return [name for _, found, _ in groups() for name in found]
+
+
+def groups() -> list[tuple[str, list[str], str | None]]:
+    """(origin, names, what is missing or None): native ones, entry points, then each adapter's."""
+    found: list[tuple[str, list[str], str | None]] = [("native", [*_native_modules()], None)]
+    if _entry_points():
+        found.append(("plug-ins", [*_entry_points()], None))
+    for prefix in _adapters():
+        missing = None
+        try:
+            installed(*getattr(_adapter(prefix), "PACKAGE", ("torch", "torch", "")))
+        except MissingExtraError as error:
+            missing = str(error)
+        found.append((prefix, _adapter(prefix).names(), missing))
+    return found
 
 
 def unknown(name: str, known: list[str], what: str = "game") -> str:

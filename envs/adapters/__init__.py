@@ -2,5 +2,6 @@
 
 An adapter module offers `names() -> list[str]` (full names, quickly, empty when the package is missing) and
 `make(rest) -> Game` (what follows `PREFIX/`); optionally `wrap(maker, made, name) -> Game | None`, which turns an
-author's environment into a game when it is of that ecosystem.
+author's environment into a game when it is of that ecosystem, and `PACKAGE = (module, distribution, extra)` where a
+package must be installed.
 """

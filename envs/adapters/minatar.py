@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from envs.game import Game, GameSpec, MissingExtraError, ObservationKind, ObservationSpec
+from envs.game import Game, GameSpec, ObservationKind, ObservationSpec, installed
 from envs.wrapped import CopiesEnvironment
 
+PACKAGE = ("minatar", "MinAtar", "minatar")  # module, distribution, extra
 GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 STICKY = 0.1
 MAX_LENGTH = 5000
@@ -91,9 +92,10 @@ class MinAtarEnvironment(CopiesEnvironment):
 @functools.cache
 def _module(game: str) -> ModuleType:
     """The game's own file: importing the package would load matplotlib and seaborn as well."""
+    installed(*PACKAGE)
     package = importlib.util.find_spec("minatar")
-    if package is None or package.origin is None:
-        raise MissingExtraError("MinAtar is not installed: pip install 'gurgeh[minatar]'")
+    assert package, "installed"
+    assert package.origin, "a package with a file"
     path = Path(package.origin).parent / "environments" / f"{game}.py"
     found = importlib.util.spec_from_file_location(f"minatar_{game}", path)
     assert found, f"{path} has no import specification"

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from envs.game import Game, GameSpec, ObservationKind, ObservationSpec, cell_keys, need
+from envs.game import Game, GameSpec, ObservationKind, ObservationSpec, cell_keys, installed
 from envs.wrapped import CopiesEnvironment
 
+PACKAGE = ("pettingzoo", "pettingzoo", "pettingzoo")  # module, distribution, extra
 HIDDEN = {"hanabi", "leduc_holdem", "rps", "texas_holdem", "texas_holdem_no_limit"}
 
 
@@ -55,7 +56,7 @@ def names() -> list[str]:
 
 def make(rest: str) -> Game:
     """The classic game of this id, such as tictactoe_v3."""
-    need("pettingzoo", "pettingzoo", "pettingzoo")
+    installed(*PACKAGE)
     if _root(rest) in HIDDEN:
         raise ValueError(
             f"pettingzoo/{rest} hides information or has simultaneous moves; only games with perfect information, "
