@@ -13,6 +13,7 @@ from search.config import (
 )
 from search.policies import gumbel_muzero, muzero
 from search.tree import UNVISITED, RecurrentFn, Result, Root, Step, Tree
+from search.warm import warm_up
 
 __all__ = [
     "UNVISITED",
@@ -32,4 +33,5 @@ __all__ = [
     "Unvisited",
     "gumbel_muzero",
     "muzero",
+    "warm_up",
 ]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+import torch
+
 
 @dataclass(frozen=True)
 class Unscaled:
@@ -86,6 +88,9 @@ class GumbelConfig:
     max_depth: int | None = None
     """The deepest node, in edges from the root; a simulation that gets there backs that node up again. None: no
     limit."""
+    embedding_dtype: torch.dtype | None = None
+    """Embeddings are stored in this type and handed to the model in the root's own, for example torch.bfloat16 for
+    half the memory; statistics and logits are float32 always. None: the root's own type."""
 
     def __post_init__(self) -> None:
         _at_least("max_considered", self.max_considered, 1)
@@ -115,6 +120,8 @@ class PUCTConfig:
     """The Q of actions not tried yet."""
     max_depth: int | None = None
     """As in `GumbelConfig.max_depth`."""
+    embedding_dtype: torch.dtype | None = None
+    """As in `GumbelConfig.embedding_dtype`."""
 
     def __post_init__(self) -> None:
         if not self.pb_c_base > 0:

@@ -34,7 +34,8 @@ def run(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> Result:
     batch, num_simulations = plan.logits.shape[0], plan.num_simulations
     flat = store.embedding.flatten(0, 1)
     slots = store.embedding.unbind(0)
-    parent_embedding = torch.empty_like(slots[0])
+    gathered = torch.empty_like(slots[0])
+    handed = gathered if gathered.dtype == root.embedding.dtype else torch.empty_like(root.embedding)
     action = torch.empty(batch, dtype=torch.int64)
     gather = torch.empty(batch, dtype=torch.int64)
     action_array, gather_array = action.numpy(), gather.numpy()
@@ -46,8 +47,10 @@ def run(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> Result:
             kernels.descend_gumbel_(*trees, rules, noise, considered, simulation, action_array, gather_array)
         else:
             kernels.descend_puct_(*trees, rules, action_array, gather_array)
-        torch.index_select(flat, 0, gather, out=parent_embedding)
-        step = recurrent_fn(parent_embedding, action)
+        torch.index_select(flat, 0, gather, out=gathered)
+        if gathered is not handed:
+            handed.copy_(gathered)
+        step = recurrent_fn(handed, action)
         if simulation == 0:
             check_step(step, root)
         slots[simulation + 1].copy_(step.embedding)
@@ -65,7 +68,7 @@ def _allocate(plan: Plan, root: Root) -> Store:
         np.empty((batch, num_nodes, num_actions), np.int32),
         np.empty((batch, num_nodes, num_actions), np.float32),
         np.empty(batch, kernels.ROW),
-        root.embedding.new_empty((num_nodes, *root.embedding.shape)),
+        root.embedding.new_empty((num_nodes, *root.embedding.shape), dtype=plan.config.embedding_dtype),
     )
     store.embedding[0].copy_(root.embedding)
     unit = plan.config.unit
@@ -78,7 +81,9 @@ def _allocate(plan: Plan, root: Root) -> Store:
 
 def _float(tensor: Tensor) -> np.ndarray:
     """As a C-contiguous float32 array: the one type that the kernels are compiled for."""
-    return tensor.detach().float().contiguous().numpy()
+    if tensor.dtype != torch.float32 or tensor.requires_grad or not tensor.is_contiguous():
+        tensor = tensor.detach().float().contiguous()
+    return tensor.numpy()
 
 
 def _unit_kind(unit: Unit) -> tuple[int, float]:

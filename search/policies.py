@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from search import border, numba_engine, torch_engine
+from search import border, memory, numba_engine, torch_engine
 from search.config import GumbelConfig, PUCTConfig
 from search.plan import Plan, plan_gumbel, plan_puct
 from search.tree import RecurrentFn, Result, Root
@@ -40,6 +40,7 @@ def gumbel_muzero(
     """
     if check:
         border.check_root(root, num_simulations)
+    _check_memory(root, num_simulations, config)
     plan = plan_gumbel(root, num_simulations, config)
     result = (engine or _engine_of(root))(plan, root, recurrent_fn)
     if check:
@@ -65,6 +66,7 @@ def muzero(
     """
     if check:
         border.check_root(root, num_simulations)
+    _check_memory(root, num_simulations, config)
     plan = plan_puct(root, num_simulations, config)
     result = (engine or _engine_of(root))(plan, root, recurrent_fn)
     if check:
@@ -74,3 +76,11 @@ def muzero(
 
 def _engine_of(root: Root) -> Engine:
     return numba_engine.run if root.prior_logits.device.type == "cpu" else torch_engine.run
+
+
+def _check_memory(root: Root, num_simulations: int, config: GumbelConfig | PUCTConfig) -> None:
+    (batch, num_actions), num_players = root.prior_logits.shape, root.value.shape[1]
+    item = (config.embedding_dtype or root.embedding.dtype).itemsize
+    embedding_bytes = root.embedding.numel() // batch * item
+    needed = memory.tree_bytes(batch, num_actions, num_players, num_simulations, embedding_bytes)
+    memory.check_memory(needed, batch, num_simulations, root.prior_logits.device)

@@ -55,7 +55,7 @@ def grow(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> tuple[Tree, Extra
     limit = plan.config.max_depth or plan.num_simulations
     for simulation in range(plan.num_simulations):
         parent, action = _descend(plan, tree, extras, simulation, limit)
-        embedding = tree.embedding[extras.rows, parent]
+        embedding = tree.embedding[extras.rows, parent].to(root.embedding.dtype)
         step = recurrent_fn(embedding, action)
         if simulation == 0:
             check_step(step, root)
@@ -84,7 +84,9 @@ def allocate(plan: Plan, root: Root) -> tuple[Tree, Extras]:
         discount=zeros(),
         prior_logits=zeros(num_actions),
         to_play=zeros(dtype=torch.int64),
-        embedding=root.embedding.new_zeros((batch, num_nodes, *root.embedding.shape[1:])),
+        embedding=root.embedding.new_zeros(
+            (batch, num_nodes, *root.embedding.shape[1:]), dtype=plan.config.embedding_dtype
+        ),
     )
     tree.visits[:, 0] = 1
     tree.value[:, 0] = tree.raw_value[:, 0] = root.value

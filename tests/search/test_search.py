@@ -20,9 +20,12 @@ from search import (
     TreeRange,
     Unscaled,
     Unvisited,
+    memory,
+    numba_engine,
     reference,
 )
 from search.halving import considered_visits
+from search.plan import plan_puct
 
 RUNS = {"gumbel": (search.gumbel_muzero, GumbelConfig), "puct": (search.muzero, PUCTConfig)}
 
@@ -441,3 +444,43 @@ def test_sequential_halving_equals_the_oracle():
             assert list(considered_visits(considered, simulations)) == reference.sequential_halving(
                 considered, simulations
             )
+
+
+def test_embeddings_in_half_the_memory(engine, policy):
+    """The table models' states are small integers, exact in bfloat16: the same tree, handed on in float32."""
+    run, config = policy
+    model, dtypes = random_model(21, 5, 2, 0.2, 1.0), set()
+
+    def watched(embedding, action):
+        dtypes.add(embedding.dtype)
+        return model.step(embedding, action)
+
+    root = model.root(4, 1.0, 21)
+    full = run(root, model.step, 16, config(), engine=engine)
+    half = run(root, watched, 16, config(embedding_dtype=torch.bfloat16), engine=engine)
+    assert half.tree.embedding.dtype == torch.bfloat16
+    assert dtypes == {torch.float32}
+    assert torch.equal(full.tree.child, half.tree.child)
+    assert torch.equal(full.policy_target, half.policy_target)
+    assert half.tree.value.dtype == half.tree.prior_logits.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("actions", "players", "simulations"), [(3, 1, 5), (18, 4, 30)])
+def test_the_memory_formula_is_what_the_cpu_engine_allocates(actions, players, simulations):
+    model = random_model(22, actions, players, 0.0, 1.0)
+    root = model.root(7, 1.0, 22)
+    plan = plan_puct(root, simulations, PUCTConfig())
+    store = numba_engine._allocate(plan, root)
+    found = sum(x.nbytes for x in store if x is not store.rows)  # rows: once a tree, not once a node
+    assert found == memory.tree_bytes(7, actions, players, simulations, 4)
+
+
+def test_a_search_that_cannot_fit_is_refused_with_the_number(policy):
+    run, config = policy
+    model = random_model(23, 4, 1, 0.0, 1.0)
+    root = model.root(1, 1.0, 23)
+    wide = root._replace(embedding=torch.zeros(1, 1).expand(1, 2**21))  # 8 MiB a node, none of it allocated here
+    with pytest.raises(
+        ValueError, match=r"needs 8192\.\d GiB .*1048576 simulations.* lower the batch or the simulations"
+    ):
+        run(wide, model.step, 2**20, config())
