@@ -128,24 +128,30 @@ def apply_symmetries(sample: Sample, symmetries: Symmetries, generator: torch.Ge
 
 
 class Losses(NamedTuple):
-    """Per row and unrolled step, unweighted; positions that do not count are 0."""
+    """Per step and row, unweighted; positions that do not count are 0."""
 
-    policy: Tensor  # [N, K + 1] cross-entropy in nats
-    value: Tensor  # [N, K + 1]
-    reward: Tensor  # [N, K]
-    continuation: Tensor  # [N, K]
-    next_mover: Tensor  # [N, K]
-    consistency: Tensor  # [N, K] 1 - cosine, or zeros
+    policy: Tensor  # [K + 1, N] cross-entropy in nats
+    value: Tensor  # [K + 1, N]
+    reward: Tensor  # [K, N]
+    continuation: Tensor  # [K, N]
+    next_mover: Tensor  # [K, N]
+    consistency: Tensor | None  # [K, N] 1 - cosine; None where it has no weight
     value_error: Tensor  # [N] |decoded value - target| of the first position, in the game's units
 
 
 def unroll(network: MultiGameNetwork, game: Tensor, latent: Tensor, action: Tensor) -> Tensor:
     """[K + 1, N, L, D] latents along action [N, K]; gradients into each earlier latent are halved (MuZero app. G)."""
+    steps = action.shape[1]
+    # Embeddings of all moves in one look-up.
+    conditions = network.condition(game[:, None].expand(-1, steps), action).unbind(1)
+    places = network.tables.place[game[:, None], action].unbind(1) if network.trunk.uses_places else [None] * steps
     latents = [latent]
-    for k in range(action.shape[1]):
-        latent = network.transition(latent, game, action[:, k])
+    for condition, place in zip(conditions, places, strict=True):
+        if latent.requires_grad:
+            latent = latent.view_as(latent)  # the hook must not halve what the heads send back
+            latent.register_hook(lambda gradient: gradient * 0.5)
+        latent = network.trunk(latent, condition, place)
         latents.append(latent)
-        latent = latent * 0.5 + latent.detach() * 0.5
     return torch.stack(latents)
 
 
@@ -161,6 +167,8 @@ class Learner:
         self.network, self.averaged, self.config, self.seed = network, averaged, config, seed
         self.generator = torch.Generator().manual_seed(label_seed(seed, "learner"))
         self.num_updates = 0
+        self._trained: list[nn.Parameter] | None = None
+        self._averages: list[tuple[nn.Parameter, nn.Parameter]] = []
         latent, hidden = network.num_tokens * network.width, network.config.hidden
         self.predictor = nn.Sequential(  # of the consistency loss; the averaged network is the target (Grill et al. 2020)
             seeded(nn.Linear(latent, hidden), seed, "predictor 1"),
@@ -178,12 +186,17 @@ class Learner:
         return named
 
     def _parameters(self) -> list[nn.Parameter]:
-        return list(self._named_parameters().values())
+        """All that is trained; walking the modules takes a millisecond, so the list is kept until a game is added."""
+        if self._trained is None:
+            self._trained = list(self._named_parameters().values())
+            self._averages = list(zip(self.averaged.parameters(), self.network.parameters(), strict=True))
+        return self._trained
 
     def add_game(self, spec: GameSpec) -> None:
         """Grow both networks; the optimiser takes the new parameters in and keeps the moments of the old."""
         self.network.add_game(spec)
         self.averaged.add_game(spec)
+        self._trained = None
         known = {id(parameter) for group in self.optimizer.param_groups for parameter in group["params"]}
         new = [parameter for parameter in self._parameters() if id(parameter) not in known]
         self.optimizer.param_groups[0]["params"].extend(new)
@@ -209,58 +222,57 @@ class Learner:
 
     def losses(self, samples: Sequence[Sample]) -> Losses:
         """Losses of every row, games in the order of `samples`."""
-        network = self.network
-        game = torch.cat([torch.full((len(s.action),), network.games[s.spec.name]) for s in samples])
+        network, tables = self.network, self.network.tables
+        sizes = torch.tensor([len(s.action) for s in samples])
+        game = torch.tensor([network.games[s.spec.name] for s in samples]).repeat_interleave(sizes)
         latent = torch.cat([network.represent(s.spec.name, s.observation) for s in samples])
         latents = unroll(network, game, latent, torch.cat([s.action for s in samples]))
-        depth = len(latents)
+        depth, rows = latents.shape[:2]
         heads = network.heads(latents.flatten(0, 1), game.repeat(depth))
-        steps = depth - 1
 
-        def fold(rows: Tensor) -> Tensor:
-            """[(K + 1) N, ...] -> [N, K + 1, ...]."""
-            return rows.unflatten(0, (depth, -1)).transpose(0, 1)
+        def fold(per_row: Tensor) -> Tensor:
+            """[(K + 1) N, ...] -> [K + 1, N, ...]."""
+            return per_row.unflatten(0, (depth, rows))
 
-        widest = network.tables.exists.shape[1]
-        policy_logits = fold(heads.policy).masked_fill(~network.tables.exists[game][:, None], MISSING_LOGIT)
-        policy = cross_entropy(policy_logits, torch.cat([pad_last(s.policy, widest) for s in samples]))
-        policy = policy * torch.cat([s.policy_known for s in samples])
+        def gather(field: str, size: int) -> Tensor:
+            """One field of all samples, step first and padded behind: [steps, N, size]."""
+            return torch.cat([pad_last(getattr(s, field), size) for s in samples]).transpose(0, 1)
 
-        alive = torch.cat([s.alive for s in samples])
-        moved = torch.cat([s.moved for s in samples])
+        alive = torch.cat([s.alive for s in samples]).T
+        moved = torch.cat([s.moved for s in samples]).T
+        known = torch.cat([s.policy_known for s in samples]).T
+        widest = tables.exists.shape[1]
+        policy = fold(heads.policy).masked_fill(~tables.exists[game], MISSING_LOGIT)
+        policy = cross_entropy(policy, gather("policy", widest)) * known
+
+        # Value and reward in one go; the first position has no reward and its target there is masked below.
         seats = heads.value.shape[1]
-        stored = network.tables.num_values[game][:, None] > torch.arange(seats)  # [N, R]
-        scale = network.tables.scale[game][:, None, None]
-        value_target = torch.cat([pad_last(s.value, seats) for s in samples]) / scale
-        value_logits = fold(heads.value)
-        value = cross_entropy(value_logits, two_hot(value_target, network.bins)) * stored[:, None]
-        reward_target = torch.cat([pad_last(s.reward, seats) for s in samples]) / scale
-        reward = cross_entropy(fold(heads.reward)[:, 1:], two_hot(reward_target, network.bins)) * stored[:, None]
-        continues = torch.cat([s.continues for s in samples]).float()
-        continuation = F.binary_cross_entropy_with_logits(
-            fold(heads.continuation)[:, 1:], continues, reduction="none"
-        )
-        mover_logits = fold(heads.next_mover)[:, 1:]
-        taken = torch.arange(mover_logits.shape[-1]) < network.tables.num_players[game][:, None]
-        mover_logits = mover_logits.masked_fill(~taken[:, None], MISSING_LOGIT)
-        next_mover = torch.cat([s.next_mover for s in samples])
-        mover = F.cross_entropy(mover_logits.flatten(0, 1), next_mover.flatten(), reduction="none").view_as(continues)
-        consistency = self._consistency(latents, samples) if self.config.consistency_loss else torch.zeros_like(continues)
+        scale = tables.scale[game][:, None]
+        value_target = gather("value", seats) / scale
+        reward_target = F.pad(gather("reward", seats) / scale, (0, 0, 0, 0, 1, 0))
+        scalars = fold(torch.cat([heads.value, heads.reward], 1))  # [K + 1, N, 2 R, V]
+        scalar = cross_entropy(scalars, two_hot(torch.cat([value_target, reward_target], 2), network.bins))
+        if seats > 1:
+            scalar = scalar * (tables.num_values[game][:, None] > torch.arange(seats)).repeat(1, 2)
+        value, reward = scalar.unflatten(2, (2, seats)).sum(3).unbind(2)
+
+        goes_on = torch.cat([s.continues for s in samples]).T.float()
+        continuation = F.binary_cross_entropy_with_logits(fold(heads.continuation)[1:], goes_on, reduction="none")
+        both = moved & alive[1:]  # after the end of a game nobody moves next
+        if any(s.spec.num_players > 1 for s in samples):
+            taken = torch.arange(heads.next_mover.shape[1]) < tables.num_players[game][:, None]
+            logits = fold(heads.next_mover)[1:].masked_fill(~taken, MISSING_LOGIT)
+            distance = torch.cat([s.next_mover for s in samples]).T
+            mover = -torch.log_softmax(logits, -1).gather(-1, distance[..., None])[..., 0] * both
+        else:
+            mover = torch.zeros_like(goes_on)
+        consistency = self._consistency(latents, samples) * both if self.config.consistency_loss else None
         with torch.no_grad():
-            error = (decode(value_logits[:, 0, 0], network.bins) - value_target[:, 0, 0]).abs()
-        return Losses(
-            policy=policy,
-            value=value.sum(-1) * alive,
-            reward=reward.sum(-1) * moved,
-            continuation=continuation * moved,
-            # After the end of a game nobody moves next.
-            next_mover=mover * (moved & alive[:, 1:]),
-            consistency=consistency * (moved & alive[:, 1:]),
-            value_error=error,
-        )
+            error = (decode(scalars[0, :, 0], network.bins) - value_target[0, :, 0]).abs()
+        return Losses(policy, value * alive, reward[1:] * moved, continuation * moved, mover, consistency, error)
 
     def _consistency(self, latents: Tensor, samples: Sequence[Sample]) -> Tensor:
-        """[N, K] 1 - cosine of predicted and encoded next latents, the encoded side without gradient."""
+        """[K, N] 1 - cosine of predicted and encoded next latents, the encoded side without gradient."""
         steps = len(latents) - 1
         with torch.no_grad():
             seen = torch.cat(
@@ -268,25 +280,24 @@ class Learner:
                     self.averaged.represent(s.spec.name, s.next_observation.flatten(0, 1)).unflatten(0, (-1, steps))
                     for s in samples
                 ]
-            ).flatten(2)
-        predicted = latents[1:].transpose(0, 1).flatten(2)
-        return 1.0 - F.cosine_similarity(self.predictor(predicted), seen, dim=-1)
+            )
+        seen = seen.flatten(2).transpose(0, 1)
+        return 1.0 - F.cosine_similarity(self.predictor(latents[1:].flatten(2)), seen, dim=-1)
 
-    def update(self, buffers: dict[str, ReplayBuffer], gamma: float, total_updates: int) -> dict[str, dict[str, Tensor]]:
-        """One step on a balanced batch; returns game -> head -> mean loss (tensors, no host sync)."""
+    def update(self, buffers: dict[str, ReplayBuffer], gamma: float, total_updates: int) -> dict[str, dict[str, float]]:
+        """One step on a balanced batch; returns game -> head -> mean loss, and "all games"."""
         samples, indices = self.sample(buffers, gamma)
         losses = self.losses(samples)
         config = self.config
         sizes = [len(s.action) for s in samples]
         weight = torch.cat([s.weight for s in samples])
         unrolled = 1.0 / config.unroll
-        per_row = (
-            losses.policy[:, 0] + unrolled * losses.policy[:, 1:].sum(1)
-            + config.value_loss * (losses.value[:, 0] + unrolled * losses.value[:, 1:].sum(1))
-            + config.reward_loss * unrolled * losses.reward.sum(1)
-            + unrolled * (losses.continuation.sum(1) + losses.next_mover.sum(1))
-            + config.consistency_loss * unrolled * losses.consistency.sum(1)
-        )  # fmt: skip
+        weights = torch.full((config.unroll + 1, 1), unrolled)
+        weights[0] = 1.0
+        moves = config.reward_loss * losses.reward + losses.continuation + losses.next_mover
+        if losses.consistency is not None:
+            moves = moves + config.consistency_loss * losses.consistency
+        per_row = ((losses.policy + config.value_loss * losses.value) * weights).sum(0) + unrolled * moves.sum(0)
         # Every game counts the same, however many rows it has.
         total = torch.stack([part.mean() for part in (per_row * weight).split(sizes)]).mean()
         self.optimizer.zero_grad(set_to_none=True)
@@ -297,28 +308,24 @@ class Learner:
         self.optimizer.step()
         self._average()
         self.num_updates += 1
-        first = 0
-        report: dict[str, dict[str, Tensor]] = {}
-        for sample, index, size in zip(samples, indices, sizes, strict=True):
-            rows = slice(first, first + size)
-            first += size
-            buffers[sample.spec.name].set_priority_(index, losses.value_error[rows])
-            report[sample.spec.name] = {
-                "policy": losses.policy[rows, 0].mean().detach(),
-                "value": losses.value[rows, 0].mean().detach(),
-                "reward": losses.reward[rows].mean().detach(),
-                "continuation": losses.continuation[rows].mean().detach(),
-                "next_mover": losses.next_mover[rows].mean().detach(),
-            }
-        report["all games"] = {"loss": total.detach(), "gradient_norm": norm.detach()}
-        return report
+        for sample, index, error in zip(samples, indices, losses.value_error.split(sizes), strict=True):
+            buffers[sample.spec.name].set_priority_(index, error)
+        return self._report(samples, losses, total.detach(), norm)
+
+    def _report(self, samples: Sequence[Sample], losses: Losses, total: Tensor, norm: Tensor) -> dict[str, dict[str, float]]:
+        """Mean losses by game and head: policy and value of the sampled positions, the others over the moves."""
+        heads = ("policy", "value", "reward", "continuation", "next_mover")
+        with torch.no_grad():
+            means = torch.stack([losses.policy[0], losses.value[0], *(getattr(losses, head).mean(0) for head in heads[2:])])
+            by_game = torch.stack([part.mean(1) for part in means.split([len(s.action) for s in samples], 1)]).tolist()
+        report = {s.spec.name: dict(zip(heads, numbers, strict=True)) for s, numbers in zip(samples, by_game, strict=True)}
+        return {**report, "all games": {"loss": float(total), "gradient_norm": float(norm)}}
 
     @torch.no_grad()
     def _average(self) -> None:
         """Move the averaged weights towards the network's; faster at the beginning of a run."""
         decay = min(self.config.ema, (1 + self.num_updates) / (10 + self.num_updates))
-        mine, theirs = list(self.averaged.parameters()), list(self.network.parameters())
-        torch._foreach_lerp_(mine, theirs, 1.0 - decay)
+        torch._foreach_lerp_([mine for mine, _ in self._averages], [theirs for _, theirs in self._averages], 1.0 - decay)
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -10,32 +10,46 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from agents.network import Heads, MultiGameNetwork
+from agents.network import Heads, MultiGameNetwork, to_absolute
+from agents.support import decode
 from search import Root, Step
 
 END_THRESHOLD = 0.5  # continuation below this ends the game on the edge (SEARCH.md)
 
 
 class SearchModel:
-    """`network` seen by the search for rows of fixed games; game [B] int64 are the rows' game indices."""
+    """`network` seen by the search for rows of fixed games; game [B] int64 are the rows' game indices.
+
+    Whatever depends on the rows' games alone is looked up once here, not in every simulation.
+    """
 
     def __init__(self, network: MultiGameNetwork, game: Tensor, gamma: float):
         self.network, self.game, self.gamma = network, game, gamma
         tables = network.tables
-        self.num_seats = int(tables.num_players[game].max())
         self.exists = tables.exists[game]
-        self.num_players, self.zero_sum = tables.num_players[game], tables.zero_sum[game]
-        self._seat = torch.arange(int(tables.num_players.max()), device=game.device)
+        self.num_players, self.num_values = tables.num_players[game], tables.num_values[game]
+        self.num_seats = int(self.num_players.max())
+        self.two_players = self.num_seats <= 2 and bool((self.num_values == 1).all())
+        self.any_players = self.num_seats > 1
+        self.action_row, self.place = tables.action_row[game], tables.place[game]
+        self.zero_sum, self.scale = tables.zero_sum[game], tables.scale[game]
+        self.action_table = network.action_table()
+        self.game_condition = torch.stack(list(network.game_embedding))[game]
+        self._seat = torch.arange(max(2, int(tables.num_players.max())), device=game.device)
+        # For rows that store one number: what it means to seats 0 and 1 when seat 0 moves.
+        other = torch.where(self.zero_sum, -self.scale, torch.zeros_like(self.scale))
+        self._two_seats = torch.stack([self.scale, other], 1)[:, : self.num_seats]
 
     def root(self, observations: Sequence[tuple[str, Tensor]], legal: Tensor, to_play: Tensor, seed: Tensor,
              value_scale: Tensor | None) -> Root:  # fmt: skip
         """One root a row. observations: (game, [rows, *shape]) in the order of the rows; legal [B, A] bool."""
         latent = torch.cat([self.network.represent(game, observation) for game, observation in observations])
-        heads = self.network.heads(latent, self.game)
+        heads = self.network.read(latent, self.action_row, self.num_values, self.num_players)
         return Root(
             prior_logits=heads.policy,
-            value=self._seats(heads.value, to_play),
+            value=self._seats(decode(heads.value, self.network.bins), to_play),
             embedding=torch.cat([latent.flatten(1), to_play[:, None].to(latent.dtype)], 1),
             legal=legal,
             to_play=to_play,
@@ -49,23 +63,33 @@ class SearchModel:
         network = self.network
         mover = embedding[:, -1].long()
         latent = embedding[:, :-1].unflatten(1, (network.num_tokens, network.width))
-        latent = network.transition(latent, self.game, action)
-        heads = network.heads(latent, self.game)
+        row = self.action_row.gather(1, action[:, None])[:, 0]
+        place = self.place.gather(1, action[:, None])[:, 0] if network.trunk.uses_places else None
+        latent = network.trunk(latent, F.embedding(row, self.action_table) + self.game_condition, place)
+        heads = network.read(latent, self.action_row, self.num_values, self.num_players)
         to_play = self._next_mover(heads, mover)
         goes_on = torch.sigmoid(heads.continuation)
+        seats = heads.value.shape[1]
+        scalars = decode(torch.cat([heads.value, heads.reward], 1), network.bins)
         return Step(
             embedding=torch.cat([latent.flatten(1), to_play[:, None].to(latent.dtype)], 1),
-            reward=self._seats(heads.reward, mover),
-            discount=self.gamma * goes_on * (goes_on >= END_THRESHOLD),
+            reward=self._seats(scalars[:, seats:], mover),
+            discount=F.threshold(goes_on, END_THRESHOLD, 0.0) * self.gamma,
             prior_logits=heads.policy,
-            value=self._seats(heads.value, to_play),
+            value=self._seats(scalars[:, :seats], to_play),
             to_play=to_play,
         )
 
-    def _seats(self, logits: Tensor, to_play: Tensor) -> Tensor:
-        return self.network.decode_seats(logits, self.game, to_play, self.num_seats)
+    def _seats(self, relative: Tensor, to_play: Tensor) -> Tensor:
+        """[B, P] per seat, in the game's units, from [B, R] seen by seat `to_play` [B]."""
+        if self.two_players:
+            return relative[:, :1] * (1 - 2 * to_play)[:, None] * self._two_seats
+        relative = relative * self.scale[:, None]
+        return to_absolute(relative, to_play, self.num_players, self.zero_sum, self.num_seats)
 
     def _next_mover(self, heads: Heads, mover: Tensor) -> Tensor:
         """[B] the seat that moves next: the likeliest distance from the mover among the row's own players."""
+        if not self.any_players:
+            return mover
         logits = heads.next_mover.masked_fill(self._seat[: heads.next_mover.shape[1]] >= self.num_players[:, None], -1e9)
         return (mover + logits.argmax(1)) % self.num_players

@@ -26,6 +26,7 @@ from agents.support import bin_values, decode
 from agents.trunks import make_trunk
 from envs.game import GameSpec
 
+CORE_PLAYERS = 2  # most players that need no head of their own for the next mover
 ACTION_BLOCK = 64  # rows of the policy table come in blocks of at least this many, so that products keep their shape
 
 
@@ -35,24 +36,50 @@ class NetworkConfig:
 
     trunk: str = "mlp"
     """Kind of the shared trunk: mlp (one latent token) or resnet (a grid of tokens)."""
-    width: int = 128
+    width: int = 64
     """D, the width of one latent token."""
-    hidden: int = 256
+    hidden: int = 128
     """H, the hidden width of the trunk's layers and of the heads."""
     blocks: int = 1
     """Residual blocks of the trunk for each step of the model."""
     latent_grid: int = 6
     """Side of the grid of latent tokens of the resnet trunk (L = side squared)."""
-    channels: int = 32
+    channels: int = 16
     """Channels of the convolutions of the grid encoder."""
     encoder_blocks: int = 0
     """Residual convolution blocks of the grid encoder after its first layer."""
-    value_bins: int = 81
+    value_bins: int = 51
     """Bins of the value and reward distributions; odd."""
-    value_limit: float = 8.0
+    value_limit: float = 7.0
     """The outermost bin lies at symexp(value_limit) times the game's scale."""
     shared_encoders: bool = True
     """False: every game has its own encoder and its own action embeddings (for comparison)."""
+
+
+class Core(nn.Module):
+    """The outputs that nearly every game needs, in one matrix product: the first block of action keys, one value, one
+    reward, continuation, and the next mover among two."""
+
+    def __init__(self, config: NetworkConfig, seed: int):
+        super().__init__()
+        self.num_bins = config.value_bins
+        parts = [
+            seeded(nn.Linear(config.hidden, rows), seed, label, gain)
+            for rows, label, gain in (
+                (ACTION_BLOCK, "actions", 0.1),
+                (2 * config.value_bins, "scalars", 0.0),
+                (1, "continuation", 0.1),
+                (CORE_PLAYERS, "mover", 0.1),
+            )
+        ]
+        self.sizes = [len(part.weight) for part in parts]
+        self.weight = nn.Parameter(torch.cat([part.weight.detach() for part in parts]))
+        self.bias = nn.Parameter(torch.zeros(len(self.weight)))
+
+    def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """hidden [B, H] -> action keys [B, 64], value and reward [B, 2, V], continuation [B], mover [B, 2]: logits."""
+        policy, scalars, continuation, mover = F.linear(hidden, self.weight, self.bias).split(self.sizes, 1)
+        return policy, scalars.unflatten(1, (2, self.num_bins)), continuation[:, 0], mover
 
 
 class Heads(NamedTuple):
@@ -85,13 +112,14 @@ class MultiGameNetwork(nn.Module):
         self.activation = nn.ReLU()  # a module, so that the monitor can see what it puts out
         self.torso = seeded(nn.Linear(latent, config.hidden), seed, "torso")
         self.action_index: dict[str, int] = {}  # key -> row of the tables
-        self.policy_blocks = nn.ModuleList()  # each Linear(H, block rows)
+        # One product for what nearly every game needs; games that need more get heads of their own below.
+        self.core = Core(config, seed)
+        self.policy_blocks = nn.ModuleList()  # each Linear(H, block rows), for keys beyond the core's
         self.action_blocks = nn.ParameterList()  # each [block rows, trunk.condition_width]
         self.game_embedding = nn.ParameterList()  # K vectors [trunk.condition_width]
-        self.value_heads = nn.ModuleDict()  # number of stored values -> Linear(H, values * V)
+        self.value_heads = nn.ModuleDict()  # number of stored values, if not 1 -> Linear(H, values * V)
         self.reward_heads = nn.ModuleDict()
-        self.mover_heads = nn.ModuleDict()  # number of players -> Linear(H, players)
-        self.continuation_head = seeded(nn.Linear(config.hidden, 1), seed, "continuation", 0.1)
+        self.mover_heads = nn.ModuleDict()  # number of players, if more than 2 -> Linear(H, players)
         self.register_buffer("bins", bin_values(config.value_bins, config.value_limit), persistent=False)
         self.tables: Tables = Tables.empty()
         for spec in specs:
@@ -112,10 +140,10 @@ class MultiGameNetwork(nn.Module):
         hidden, bins = self.config.hidden, self.config.value_bins
         count = num_values(spec)
         for heads, label in ((self.value_heads, "value"), (self.reward_heads, "reward")):
-            if str(count) not in heads:
+            if count > 1 and str(count) not in heads:
                 heads[str(count)] = seeded(nn.Linear(hidden, count * bins), self.seed, f"{label} {count}", 0.0)
         players = spec.num_players
-        if players > 1 and str(players) not in self.mover_heads:
+        if players > CORE_PLAYERS and str(players) not in self.mover_heads:
             self.mover_heads[str(players)] = seeded(nn.Linear(hidden, players), self.seed, f"mover {players}", 0.1)
         self.specs.append(spec)
         self.games[spec.name] = index
@@ -130,9 +158,10 @@ class MultiGameNetwork(nn.Module):
         for offset, key in enumerate(new):
             self.action_index[key] = first + offset
         while capacity < len(self.action_index):
-            rows = max(ACTION_BLOCK, len(self.action_index) - capacity)
+            rows = max(ACTION_BLOCK, len(self.action_index) - capacity) if capacity else ACTION_BLOCK
             label = f"actions {capacity}"
-            self.policy_blocks.append(seeded(nn.Linear(self.config.hidden, rows), self.seed, label, 0.1))
+            if capacity:  # the first block is the core's
+                self.policy_blocks.append(seeded(nn.Linear(self.config.hidden, rows), self.seed, label, 0.1))
             noise = torch.randn(rows, self.trunk.condition_width, generator=generator(self.seed, "embedding", label))
             self.action_blocks.append(nn.Parameter(noise * 0.5))
             capacity += rows
@@ -149,11 +178,13 @@ class MultiGameNetwork(nn.Module):
         return self.encoders(self.games[game], observation)
 
     def condition(self, game: Tensor, action: Tensor) -> Tensor:
-        """[B, condition width] what the trunk is told of the move; game [B], action [B] int64."""
+        """[..., condition width] what the trunk is told of the move; game [...], action [...] int64."""
         row = self.tables.action_row[game, action]
-        actions = self.action_blocks[0] if len(self.action_blocks) == 1 else torch.cat(list(self.action_blocks))
-        games = torch.stack(list(self.game_embedding))
-        return F.embedding(row, actions) + F.embedding(game, games)
+        return F.embedding(row, self.action_table()) + F.embedding(game, torch.stack(list(self.game_embedding)))
+
+    def action_table(self) -> Tensor:
+        """[rows, condition width] embeddings of all action keys."""
+        return self.action_blocks[0] if len(self.action_blocks) == 1 else torch.cat(list(self.action_blocks))
 
     def transition(self, latent: Tensor, game: Tensor, action: Tensor) -> Tensor:
         """g: latent [B, L, D], game [B] int64, action [B] int64 -> next latent [B, L, D]."""
@@ -162,31 +193,22 @@ class MultiGameNetwork(nn.Module):
 
     def heads(self, latent: Tensor, game: Tensor) -> Heads:
         """f, and the model's other outputs: latent [B, L, D], game [B] int64 -> `Heads`."""
-        hidden = self.activation(self.torso(latent.flatten(1)))
-        logits = [block(hidden) for block in self.policy_blocks]
-        table = logits[0] if len(logits) == 1 else torch.cat(logits, 1)
-        policy = table.gather(1, self.tables.action_row[game])
-        value = self._by_players(self.value_heads, hidden, self.tables.num_values[game], self.config.value_bins)
-        reward = self._by_players(self.reward_heads, hidden, self.tables.num_values[game], self.config.value_bins)
-        continuation = self.continuation_head(hidden)[:, 0]
-        if self.mover_heads:
-            mover = self._by_players(self.mover_heads, hidden, self.tables.num_players[game], 1)[..., 0]
-        else:
-            mover = hidden.new_zeros(len(hidden), 1)
-        return Heads(policy, value, reward, continuation, mover)
+        return self.read(latent, self.tables.action_row[game], self.tables.num_values[game],
+                         self.tables.num_players[game])  # fmt: skip
 
-    @staticmethod
-    def _by_players(heads: nn.ModuleDict, hidden: Tensor, count: Tensor, inner: int) -> Tensor:
-        """Each row from the head of its own number of players: [B, widest, inner]; missing seats are zeros."""
-        if len(heads) == 1:
-            (only,) = heads.values()
-            return only(hidden).unflatten(1, (-1, inner))
-        widest = max(int(key) for key in heads)
-        result = hidden.new_zeros(len(hidden), widest, inner)
-        for key, head in heads.items():
-            seats = F.pad(head(hidden).unflatten(1, (-1, inner)), (0, 0, 0, widest - int(key)))
-            result = torch.where((count == int(key))[:, None, None], seats, result)
-        return result
+    def read(self, latent: Tensor, action_row: Tensor, num_values: Tensor, num_players: Tensor) -> Heads:
+        """`heads` with the rows' tables looked up already: action_row [B, A], num_values [B], num_players [B]."""
+        hidden = self.activation(self.torso(latent.flatten(1)))
+        policy, scalars, continuation, mover = self.core(hidden)
+        if len(self.policy_blocks):
+            policy = torch.cat([policy, *(block(hidden) for block in self.policy_blocks)], 1)
+        value, reward = scalars[:, :1], scalars[:, 1:]
+        if len(self.value_heads):
+            value = _by_count(self.value_heads, hidden, value, num_values)
+            reward = _by_count(self.reward_heads, hidden, reward, num_values)
+        if len(self.mover_heads):
+            mover = _by_count(self.mover_heads, hidden, mover[..., None], num_players)[..., 0]
+        return Heads(policy.gather(1, action_row), value, reward, continuation, mover)
 
     # -- reading scalars -------------------------------------------------------------------------------------------
 
@@ -194,6 +216,19 @@ class MultiGameNetwork(nn.Module):
         """[B, num_seats] per-seat scalars in the game's units from logits [B, R, V] seen by seat `to_play` [B]."""
         relative = decode(logits, self.bins) * self.tables.scale[game][:, None]
         return to_absolute(relative, to_play, self.tables.num_players[game], self.tables.zero_sum[game], num_seats)
+
+
+def _by_count(heads: nn.ModuleDict, hidden: Tensor, core: Tensor, count: Tensor) -> Tensor:
+    """[B, widest, inner] each row from the head for its own `count` [B]; from `core` [B, R, inner] where there is none.
+
+    Seats that a row lacks are zeros.
+    """
+    inner, widest = core.shape[2], max(int(key) for key in heads)
+    result = F.pad(core, (0, 0, 0, widest - core.shape[1]))
+    for key, head in heads.items():
+        seats = F.pad(head(hidden).unflatten(1, (-1, inner)), (0, 0, 0, widest - int(key)))
+        result = torch.where((count == int(key))[:, None, None], seats, result)
+    return result
 
 
 def num_values(spec: GameSpec) -> int:

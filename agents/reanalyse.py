@@ -21,11 +21,12 @@ def reanalyse_(
     """Search `count` stored positions of each game, all in one batch, and overwrite their policy and value."""
     widest = network.tables.exists.shape[1]
     places = {name: buffer.draw_positions(count, generator) for name, buffer in buffers.items()}
+    stored = {name: buffers[name].read(index) for name, index in places.items()}
     result = search_batch(
         network,
-        [(name, buffers[name].read("observation", index)) for name, index in places.items()],
-        legal=torch.cat([pad_last(buffers[name].read("legal", index), widest) for name, index in places.items()]),
-        to_play=torch.cat([buffers[name].read("to_play", index).long() for name, index in places.items()]),
+        [(name, observation) for name, (observation, _, _) in stored.items()],
+        legal=torch.cat([pad_last(legal, widest) for _, legal, _ in stored.values()]),
+        to_play=torch.cat([to_play for _, _, to_play in stored.values()]),
         seed=torch.randint(2**62, (count * len(places),), generator=generator),
         value_scale=torch.cat([torch.full((count,), scales[name]) for name in places]),
         config=config,
@@ -34,5 +35,6 @@ def reanalyse_(
     )
     for number, (name, index) in enumerate(places.items()):
         rows, spec = slice(number * count, (number + 1) * count), buffers[name].spec
-        buffers[name].write_("policy", index, result.policy_target[rows, : spec.num_actions])
-        buffers[name].write_("root_value", index, result.root_value[rows, : spec.num_players])
+        buffers[name].write_(
+            index, result.policy_target[rows, : spec.num_actions], result.root_value[rows, : spec.num_players]
+        )

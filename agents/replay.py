@@ -56,47 +56,41 @@ class ReplayBuffer:
         """window: steps of a sample. keep_next: samples carry the following observations (consistency loss)."""
         self.spec, self.copies, self.config, self.window = spec, copies, config, window
         self.keep_next = keep_next
-        observation, players, actions = spec.observation, spec.num_players, spec.num_actions
-        columns: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
-            "observation": (observation.shape, observation.dtype),
-            "legal": ((actions,), torch.bool),
-            "to_play": ((), torch.int8),
-            "action": ((), torch.int32),
-            "reward": ((players,), torch.float32),
-            "terminated": ((), torch.bool),
-            "truncated": ((), torch.bool),
-            "policy": ((actions,), torch.float32),
-            "root_value": ((players,), torch.float32),
-            "final_value": ((players,), torch.float32),
-            "trainable": ((), torch.bool),
-            "priority": ((), torch.float32),
-        }
-        step_bytes = sum(torch.Size(shape).numel() * dtype.itemsize for shape, dtype in columns.values())
-        steps = min(config.max_steps, config.max_bytes // step_bytes)
-        self.length = steps // copies
+        players, actions, shape = spec.num_players, spec.num_actions, spec.observation.shape
+        # Everything but the observation lies side by side in one row of float32, so that a window is one gather.
+        widths = {
+            "to_play": 1, "action": 1, "reward": players, "terminated": 1, "truncated": 1, "policy": actions,
+            "root_value": players, "final_value": players, "trainable": 1, "legal": actions,
+        }  # fmt: skip
+        ends = torch.tensor(list(widths.values())).cumsum(0).tolist()
+        self.fields = {name: slice(end - widths[name], end) for name, end in zip(widths, ends, strict=True)}
+        step_bytes = torch.Size(shape).numel() * spec.observation.dtype.itemsize + 4 * ends[-1] + 4
+        self.length = min(config.max_steps, config.max_bytes // step_bytes) // copies
         if self.length <= window:
             raise ValueError(
                 f"{spec.name}: replay.max_bytes={config.max_bytes} and replay.max_steps={config.max_steps} keep "
                 f"{self.length} steps of each of {copies} copies, a window needs {window + 1}; raise them or lower "
                 "selfplay.copies"
             )
-        self.columns = {
-            name: torch.zeros(self.length, copies, *shape, dtype=dtype) for name, (shape, dtype) in columns.items()
-        }
+        self.observation = torch.zeros(self.length, copies, *shape, dtype=spec.observation.dtype)
+        self.rows = torch.zeros(self.length, copies, ends[-1])  # [R, C, F]; actions up to 2**24 are exact in float32
+        self.mass = torch.zeros(self.length, copies)  # [R, C] priority ** priority_exponent; 0: never sampled
         self.num_added = 0  # time steps ever added
-        self.largest_priority = 1.0
+        self.largest_mass = 1.0
 
     def __len__(self) -> int:
         """Steps of single copies now stored."""
         return min(self.num_added, self.length) * self.copies
 
-    def add(self, **step: Tensor) -> None:
-        """Append one step of all copies: every column but `priority`, each [C, ...]."""
+    def add(self, observation: Tensor, trainable: Tensor, **step: Tensor) -> None:
+        """Append one step of all copies: every field, [C] or [C, width]."""
         slot = self.num_added % self.length
-        for name, value in step.items():
-            self.columns[name][slot] = value
-        # New steps are likely to be sampled soon; before their future is known they cannot be.
-        self.columns["priority"][slot] = torch.where(step["trainable"], self.largest_priority, 0.0)
+        self.observation[slot] = observation
+        parts = {**step, "trainable": trainable}
+        columns = [parts[name] if parts[name].dim() == 2 else parts[name][:, None] for name in self.fields]
+        torch.cat([column.to(torch.float32) for column in columns], 1, out=self.rows[slot])
+        # New steps are as likely as the most surprising old one, until they have been seen.
+        self.mass[slot] = trainable * self.largest_mass
         self.num_added += 1
 
     @property
@@ -104,99 +98,95 @@ class ReplayBuffer:
         """Time steps whose whole window is stored."""
         return max(0, min(self.num_added, self.length) - self.window)
 
-    def _oldest(self) -> int:
-        return max(0, self.num_added - self.length)
+    def _draw(self, count: int, generator: torch.Generator, mass: Tensor) -> tuple[Tensor, Tensor]:
+        """[count] flat ring positions in proportion to `mass` [R, C], among those with a full window behind them, and
+        their probabilities.
 
-    def _draw(self, count: int, generator: torch.Generator, exponent: float) -> tuple[Tensor, Tensor]:
-        """[count] flat ring positions with a full window behind them, and their probabilities."""
-        first = self._oldest() % self.length
-        priority = self.columns["priority"]
-        order = torch.roll(priority, -first, 0)[: self.num_ready] if first else priority[: self.num_ready]
-        mass = (order.flatten() if exponent == 1.0 else order.flatten().pow(exponent)).double()
-        mass = torch.where(order.flatten() > 0, mass, 0.0)
-        total = mass.cumsum(0)
-        if not bool(total[-1] > 0):
+        First a time step, then a copy: two short searches in place of one over the whole buffer. One draw in each of
+        `count` equal slices of the mass: less variance, the same expectation.
+        """
+        oldest = max(0, self.num_added - self.length) % self.length
+        by_time = torch.roll(mass.sum(1), -oldest)[: self.num_ready].double().cumsum(0)
+        total = by_time[-1] if len(by_time) else torch.zeros(())
+        if not bool(total > 0):
             raise ValueError(f"{self.spec.name}: the replay buffer holds no step to learn from yet")
-        # One draw in each of `count` equal slices of the mass (stratified: less variance, same expectation).
-        slices = torch.arange(count) + torch.rand(count, generator=generator, dtype=torch.float64)
-        place = torch.searchsorted(total, slices * (total[-1] / count), right=True).clamp(max=len(total) - 1)
-        flat = (place // self.copies + first) % self.length * self.copies + place % self.copies
-        return flat, (mass[place] / total[-1]).float()
-
-    @property
-    def num_trainable(self) -> int:
-        """Stored steps that may be sampled now."""
-        first = self._oldest() % self.length
-        return int((torch.roll(self.columns["priority"], -first, 0)[: self.num_ready] > 0).sum())
+        uniform = torch.rand(2, count, generator=generator, dtype=torch.float64)
+        wanted = (torch.arange(count) + uniform[0]) * (total / count)
+        time = torch.searchsorted(by_time, wanted, right=True).clamp(max=len(by_time) - 1)
+        time = (time + oldest) % self.length
+        by_copy = mass[time].double().cumsum(1)  # [count, C]
+        copy = torch.searchsorted(by_copy, uniform[1, :, None] * by_copy[:, -1:], right=True)[:, 0]
+        copy = copy.clamp(max=self.copies - 1)
+        return time * self.copies + copy, (mass[time, copy] / total).float()
 
     def sample(self, count: int, generator: torch.Generator) -> Window:
         """`count` windows by priority, with importance weights."""
-        flat, probability = self._draw(count, generator, self.config.priority_exponent)
+        flat, probability = self._draw(count, generator, self.mass)
         weight = (probability * max(1, self.num_ready * self.copies)).clamp(min=1e-8) ** -self.config.correction_exponent
         return self._window(flat, weight / weight.max())
 
     def draw_positions(self, count: int, generator: torch.Generator) -> Tensor:
         """[count] flat positions, uniformly among those that can be sampled; for reanalysis."""
-        return self._draw(count, generator, 0.0)[0]
+        return self._draw(count, generator, (self.mass > 0).float())[0]
 
     def _window(self, flat: Tensor, weight: Tensor) -> Window:
         time, copy = flat // self.copies, flat % self.copies
-        rows = (time[:, None] + torch.arange(self.window + 1)) % self.length * self.copies + copy[:, None]
-        inner = rows[:, :-1]
-
-        def column(name: str, index: Tensor) -> Tensor:
-            # One gather over the flattened ring is several times faster than indexing with two tensors.
-            stored = self.columns[name]
-            return stored.view(self.length * self.copies, *stored.shape[2:])[index]
-
+        index = (time[:, None] + torch.arange(self.window + 1)) % self.length * self.copies + copy[:, None]
+        rows = self.rows.view(-1, self.rows.shape[2])[index[:, :-1]]  # [N, W, F]
+        seen = self.observation.flatten(0, 1)
+        part = {name: rows[..., place] for name, place in self.fields.items()}
         return Window(
-            observation=column("observation", flat),
-            next_observation=column("observation", rows[:, 1:]) if self.keep_next else torch.empty(0),
-            legal=column("legal", flat),
-            to_play=column("to_play", inner).long(),
-            action=column("action", inner).long(),
-            reward=column("reward", inner),
-            terminated=column("terminated", inner),
-            truncated=column("truncated", inner),
-            policy=column("policy", inner),
-            root_value=column("root_value", inner),
-            final_value=column("final_value", inner),
-            trainable=column("trainable", inner),
+            observation=seen[flat],
+            next_observation=seen[index[:, 1:]] if self.keep_next else torch.empty(0),
+            legal=part["legal"][:, 0] > 0,
+            to_play=part["to_play"][..., 0].long(),
+            action=part["action"][..., 0].long(),
+            reward=part["reward"],
+            terminated=part["terminated"][..., 0] > 0,
+            truncated=part["truncated"][..., 0] > 0,
+            policy=part["policy"],
+            root_value=part["root_value"],
+            final_value=part["final_value"],
+            trainable=part["trainable"][..., 0] > 0,
             index=flat,
             weight=weight,
         )
 
-    def read(self, name: str, index: Tensor) -> Tensor:
-        """Rows [N, ...] of a column at flat positions [N]."""
-        stored = self.columns[name]
-        return stored.view(self.length * self.copies, *stored.shape[2:])[index]
+    def read(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Observation [N, *shape], legal [N, A] bool and to_play [N] int64 at flat positions [N]."""
+        rows = self.rows.view(-1, self.rows.shape[2])[index]
+        legal = rows[:, self.fields["legal"]] > 0
+        return self.observation.flatten(0, 1)[index], legal, rows[:, self.fields["to_play"]][:, 0].long()
 
-    def write_(self, name: str, index: Tensor, value: Tensor) -> None:
-        """Overwrite rows of a column at flat positions [N]."""
-        stored = self.columns[name]
-        stored.view(self.length * self.copies, *stored.shape[2:])[index] = value.to(stored.dtype)
+    def write_(self, index: Tensor, policy: Tensor, root_value: Tensor) -> None:
+        """New targets at flat positions [N]: policy [N, A], root_value [N, P]."""
+        rows = self.rows.view(-1, self.rows.shape[2])
+        rows[index, self.fields["policy"]] = policy
+        rows[index, self.fields["root_value"]] = root_value
 
     def set_priority_(self, index: Tensor, priority: Tensor) -> None:
-        """priority [N] > 0 for flat positions [N]."""
-        self.write_("priority", index, priority.clamp(min=1e-3))
-        self.largest_priority = max(self.largest_priority * 0.999, float(priority.max()))
+        """priority [N] >= 0 for flat positions [N]."""
+        mass = priority.clamp(min=1e-3) ** self.config.priority_exponent
+        self.mass.view(-1)[index] = mass
+        self.largest_mass = max(self.largest_mass * 0.999, float(mass.max()))
 
     def state_dict(self) -> dict[str, Any]:
         """The filled part of every column, and the counters."""
         filled = min(self.num_added, self.length)
-        return {
-            "columns": {name: column[:filled] for name, column in self.columns.items()},
-            "num_added": self.num_added,
-            "largest_priority": self.largest_priority,
-        }
+        tensors = {name: getattr(self, name)[:filled] for name in ("observation", "rows", "mass")}
+        return {**tensors, "num_added": self.num_added, "largest_mass": self.largest_mass}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, column in self.columns.items():
-            stored = state["columns"][name]
-            if stored.shape[1:] != column.shape[1:] or len(stored) > self.length:
+        """Raises ValueError where the saved buffer was made with other sizes."""
+        for name in ("observation", "rows", "mass"):
+            stored, mine = state[name], getattr(self, name)
+            if stored.shape[1:] != mine.shape[1:] or len(stored) > self.length:
                 raise ValueError(
-                    f"{self.spec.name}: the checkpoint's replay column {name} has shape {tuple(stored.shape)}, this "
-                    f"configuration stores {tuple(column.shape)}; resume with the run's own configuration"
+                    f"{self.spec.name}: the checkpoint's replay {name} has shape {tuple(stored.shape)}, this "
+                    f"configuration stores {tuple(mine.shape)}; resume with the run's own configuration"
                 )
-            column[: len(stored)] = stored
-        self.num_added, self.largest_priority = state["num_added"], state["largest_priority"]
+            # A ring of another length begins anew with its oldest step first.
+            moved = state["num_added"] > len(stored) != self.length
+            mine[: len(stored)] = torch.roll(stored, -(state["num_added"] % len(stored)), 0) if moved else stored
+        self.num_added = min(state["num_added"], len(stored)) if len(stored) != self.length else state["num_added"]
+        self.largest_mass = state["largest_mass"]

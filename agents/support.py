@@ -37,4 +37,5 @@ def two_hot(value: Tensor, bins: Tensor) -> Tensor:
 
 def decode(logits: Tensor, bins: Tensor) -> Tensor:
     """[...] the mean of the distribution over bins; logits [..., num_bins]."""
-    return torch.softmax(logits, -1) @ bins
+    # Not a matrix-vector product: its last bit would depend on how many rows there are.
+    return (torch.softmax(logits, -1) * bins).sum(-1)
