@@ -176,7 +176,9 @@ def test_replay_shows_every_position(record, capsys):
     assert text.count("X (random) to move") >= 3
     assert "O (perfect) wins" in text
     assert "value X" in text
-    assert "[O]" in text
+    for number, section in enumerate(text.split("episode 1, move ")[1:]):
+        newest = [mark for mark in ("[X]", "[O]") if mark in section]
+        assert newest == ([] if number == 0 else ["[O]" if number % 2 == 0 else "[X]"])
     assert "\x1b" not in text  # no terminal: no colours
 
 
