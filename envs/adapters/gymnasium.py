@@ -21,18 +21,22 @@ from envs.game import Game, GameSpec, ObservationKind, ObservationSpec
 from envs.wrapped import CopiesEnvironment, WrappedEnvironment
 
 REWARD_RANGE = {"CartPole-v0": (0.0, 1.0), "CartPole-v1": (0.0, 1.0)}  # Gymnasium no longer says what it is
-TOO_MANY_NAMES = ("phys2d/", "tabular/", "GymV")  # copies of others, written in jax, and shims for old packages
+UNLISTED = ("phys2d/", "tabular/", "GymV")  # copies of others, written in jax, and shims for old packages
+CONTINUOUS = ("BipedalWalker", "CarRacing", "Continuous", "Pendulum", "mujoco")  # cannot be played so far
 
 
 def names() -> list[str]:
-    """The ids that Gymnasium knows; only the newest version of each, and only those that it brings itself."""
+    """The ids that Gymnasium brings itself and that can be played; only the newest version of each."""
     newest: dict[str, EnvSpec] = {}
     for found in gymnasium.registry.values():
-        if str(found.entry_point).startswith("gymnasium.") and not found.id.startswith(TOO_MANY_NAMES):
-            root = found.id.rpartition("-v")[0]
-            if root not in newest or (found.version or 0) > (newest[root].version or 0):
-                newest[root] = found
-    return sorted(found.id for found in newest.values() if "mujoco" not in str(found.entry_point))
+        if not str(found.entry_point).startswith("gymnasium.") or found.id.startswith(UNLISTED):
+            continue
+        if any(word in f"{found.id} {found.entry_point}" for word in CONTINUOUS):
+            continue
+        root = found.id.rpartition("-v")[0]
+        if root not in newest or (found.version or 0) > (newest[root].version or 0):
+            newest[root] = found
+    return sorted(found.id for found in newest.values())
 
 
 def make(rest: str) -> Game:

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import importlib
 import importlib.util
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,9 @@ def make(rest: str) -> Game:
 
         raise ValueError(unknown(f"pettingzoo/{rest}", names()))
     try:
-        module = importlib.import_module(f"pettingzoo.classic.{rest}")
+        with warnings.catch_warnings():  # its newer registry hands out wrapped environments only
+            warnings.simplefilter("ignore", DeprecationWarning)
+            module = importlib.import_module(f"pettingzoo.classic.{rest}")
     except ImportError as error:
         raise ValueError(f"{error.name} is not installed: pip install 'gurgeh[pettingzoo]'") from error
     maker = module.raw_env  # without the wrappers that check legality: that is the caller's business here
