@@ -206,7 +206,7 @@ def copies(trial: Trial) -> Iterator[Finding]:
 
 def restore(trial: Trial) -> Iterator[Finding]:
     """state_dict() and load_state_dict() continue to the bit, in a fresh environment and in a used one."""
-    half = len(trial.play.actions) // 2
+    half = _middle(trial)
     environment = trial.environment(trial.num_copies)
     environment.reset()
     for action in trial.play.actions[:half]:
@@ -214,9 +214,8 @@ def restore(trial: Trial) -> Iterator[Finding]:
     state = environment.state_dict()
     foreign = next(_foreign(state), None)
     if foreign is not None:
-        yield Finding(
-            f"state_dict() holds {foreign}", "Use tensors, numbers, strings, None, and dicts and lists of them"
-        )
+        yield Finding(f"state_dict() holds {foreign}", "Use tensors, numbers, texts, None, and dicts and lists of them")
+        return
     kept = clone(state)
     for action in trial.play.actions[half:]:
         environment.step(action)
@@ -239,6 +238,17 @@ def restore(trial: Trial) -> Iterator[Finding]:
             return
     fresh.close()
     environment.close()
+
+
+def _middle(trial: Trial) -> int:
+    """The move in the middle third before which most moves of running episodes had been played (few count as many)."""
+    length = torch.zeros(trial.num_copies, dtype=torch.int64)
+    best = (-1, 0)
+    for step, now in enumerate(trial.play.shown):
+        length = torch.where(now.terminated | now.truncated, 0, length + (step > 0))
+        if len(trial.play.actions) <= 3 * step <= 2 * len(trial.play.actions):
+            best = max(best, (int(length.clamp(max=8).sum()), -step))
+    return -best[1]
 
 
 RESTORE = "Save all that the next steps depend on: state, episode numbers, lengths, seeds, generators"

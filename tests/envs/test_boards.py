@@ -48,6 +48,7 @@ def pettingzoo_games(module: str, num_games: int, seed: int) -> list[list[dict]]
         ("connect_four", "pettingzoo.classic.connect_four_v3"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:The old environment creation API:DeprecationWarning")
 def test_same_game_as_pettingzoo(name, module):
     pytest.importorskip("pettingzoo")
     pytest.importorskip("pygame")
