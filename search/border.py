@@ -67,9 +67,10 @@ def _check_root_values(root: Root, num_players: int) -> None:
         )
 
 
-def check_step(step: Step, root: Root) -> None:
-    """Raises ValueError if the first answer of the recurrent function does not fit the root. Reads no values."""
-    batch, num_actions = root.prior_logits.shape
+def check_step(step: Step, root: Root, batch: int) -> None:
+    """Raises ValueError if the first answer of the recurrent function, to `batch` rows, does not fit the root. Reads
+    no values."""
+    num_actions = root.prior_logits.shape[1]
     num_players = root.value.shape[1]
     _check("Step.reward", step.reward, (batch, num_players))
     _check("Step.discount", step.discount, (batch,))
@@ -78,7 +79,7 @@ def check_step(step: Step, root: Root) -> None:
     _check("Step.to_play", step.to_play, (batch,), torch.int64)
     if step.exists is not None:
         _check("Step.exists", step.exists, (batch, num_actions), torch.bool)
-    _check("Step.embedding", step.embedding, tuple(root.embedding.shape), root.embedding.dtype)
+    _check("Step.embedding", step.embedding, (batch, *root.embedding.shape[1:]), root.embedding.dtype)
 
 
 def check_tree(tree: Tree) -> None:

@@ -91,6 +91,11 @@ class GumbelConfig:
     embedding_dtype: torch.dtype | None = None
     """Embeddings are stored in this type and handed to the model in the root's own, for example torch.bfloat16 for
     half the memory; statistics and logits are float32 always. None: the root's own type."""
+    waves: bool = False
+    """Simulations of a row that share a visit level of sequential halving, and so go to different root actions, are
+    evaluated in one call: `recurrent_fn(embedding [K, ...], action [K], row [K])` is called less often, with K =
+    several simulations of all rows at once (K varies from call to call), `row` naming the row of each. The root's
+    scores are then looked at once a level. CPU only; docs/search.md says how often results differ."""
 
     def __post_init__(self) -> None:
         _at_least("max_considered", self.max_considered, 1)

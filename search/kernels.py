@@ -8,7 +8,8 @@ noise + logit), and it alone can win. The softmax needs all actions once a node,
 the unvisited have the share that the visited leave. Nodes that are never entered again never pay for it.
 
 Names: nodes [N] NODE, stats [N, 3, P] float32 (VALUE, RAW, REWARD), edges [N, A] int32 (`Tree.child`), logits [N, A]
-float32, noise [A] float32 of one tree; row, its `ROW`; rule, the `RULE` of the search.
+float32, noise [A] float32 of one tree; row, its `ROW`; rule, the `RULE` of the search; slots [K] SLOT, the evaluations
+of one network call: one a row, or with waves one for each simulation that shares the row's visit level.
 """
 
 from __future__ import annotations
@@ -51,9 +52,17 @@ ROW = np.dtype(
         ("low", np.float32),  # lowest q seen in the tree
         ("high", np.float32),
         ("unit", np.float32),
-        ("existing", np.int32),  # where the simulation ended: an old node, or -1: a new one is to be made
+        ("simulation", np.int32),  # the next one
+    ]
+)
+SLOT = np.dtype(  # one simulation of one row that waits for the network's answer
+    [
+        ("row", np.int32),
+        ("new", np.int32),  # the simulation's own node
+        ("existing", np.int32),  # where it ended: an old node, or -1: `new` is to be made
         ("leaf_parent", np.int32),
         ("leaf_action", np.int32),
+        ("edge_prior", np.float32),
     ]
 )
 RULE = np.dtype(
@@ -226,39 +235,75 @@ def _can_enter_(index, nodes, edges, logits):
 
 
 @compiled
-def _arrive_(b, index, child, nodes, row, action, gather, batch):
-    """Notes where row b's simulation ends: at `child` again, or where the candidate of node `index` will be."""
-    row.existing = child
-    row.leaf_parent = index
-    row.leaf_action = max(nodes[child].action if child >= 0 else nodes[index].candidate, 0)
-    action[b] = row.leaf_action
-    gather[b] = index * batch + b
+def _arrive_(b, index, child, nodes, row, slot):
+    """Notes where a simulation of row b ends: at `child` again, or where the candidate of node `index` will be."""
+    slot.row = b
+    slot.existing = child
+    slot.leaf_parent = index
+    slot.leaf_action = max(nodes[child].action if child >= 0 else nodes[index].candidate, 0)
+    slot.edge_prior = nodes[index].candidate_prior
+    row.simulation += 1
+    slot.new = row.simulation
 
 
 @compiled
-def descend_gumbel_(nodes, stats, edges, logits, rows, rules, noise, considered, simulation, action, gather):
-    """Selection of one simulation in all rows: fills rows, action [B] and gather [B], the parents' places in the
-    store of embeddings [N * B]."""
-    rule = rules[0]
+def _take_best_of_root_(among, nodes, stats, edges, logits, noise, row, rule, taken):
+    """The root's child for the next simulation, -1: its candidate. taken: how many the wave has chosen before; those
+    are passed over, by the mark `scratch` or, if they are new, by `edges`."""
+    node = nodes[0]
+    if among == 0 and taken > 0:
+        edges[0, node.candidate] = 0  # reserved; the answer puts the right index there
+        node.candidate = STALE
+    if node.candidate < NONE:
+        _find_candidate_(0, nodes, edges, logits, noise, True)
+    if among == 0 and node.candidate >= 0:
+        return -1
+    if taken == 0:
+        mixed, factor, _ = _gumbel_statistics(0, nodes, stats, row, rule)
+        child = node.first_child
+        while child >= 0:
+            a = nodes[child].action
+            nodes[child].scratch = noise[a] + logits[0, a] + factor * (nodes[child].q - mixed)
+            child = nodes[child].next_sibling
+    best, best_action, best_score = -1, -1, -_INFINITY
+    child = node.first_child
+    while child >= 0:
+        a = nodes[child].action
+        score = nodes[child].scratch if nodes[child].visits == among else -_INFINITY
+        if score > best_score or (score == best_score and score > -_INFINITY and a < best_action):
+            best, best_action, best_score = child, a, score
+        child = nodes[child].next_sibling
+    if best < 0:  # only if the network answered with NaN
+        best = node.first_child
+    nodes[best].scratch = -_INFINITY
+    return best
+
+
+@compiled
+def descend_gumbel_(nodes, stats, edges, logits, rows, rules, noise, considered, waves, slots):
+    """Selection of one simulation in all rows, or, with waves, of all that share a visit level; fills slots [K] and
+    returns K, 0 at the end."""
+    rule, num_slots, num_simulations = rules[0], 0, considered.shape[1]
     for b in range(nodes.shape[0]):
         tree, row = nodes[b], rows[b]
-        if tree[0].candidate < NONE:
-            _find_candidate_(0, tree, edges[b], logits[b], noise[b], True)
-        among, child = considered[b, simulation], -1
-        if among > 0 or tree[0].candidate < 0:
-            child = _gumbel_at_root(among, tree, stats[b], logits[b], noise[b], row, rule)
-            if child < 0:  # only if the network answered with NaN
-                child = tree[0].first_child
-        index, depth = 0, 1
-        while child >= 0 and depth < rule.limit and _can_enter_(child, tree, edges[b], logits[b]):
-            index, depth = child, depth + 1
-            child = _gumbel_inside(index, tree, stats[b], row, rule)
-        _arrive_(b, index, child, tree, row, action, gather, nodes.shape[0])
+        if row.simulation >= num_simulations:
+            continue
+        among, taken = considered[b, row.simulation], 0
+        while row.simulation < num_simulations and considered[b, row.simulation] == among and (waves or taken == 0):
+            child = _take_best_of_root_(among, tree, stats[b], edges[b], logits[b], noise[b], row, rule, taken)
+            index, depth = 0, 1
+            while child >= 0 and depth < rule.limit and _can_enter_(child, tree, edges[b], logits[b]):
+                index, depth = child, depth + 1
+                child = _gumbel_inside(index, tree, stats[b], row, rule)
+            _arrive_(b, index, child, tree, row, slots[num_slots])
+            taken += 1
+            num_slots += 1
+    return num_slots
 
 
 @compiled
-def descend_puct_(nodes, stats, edges, logits, rows, rules, action, gather):
-    """Selection of one simulation in all rows, as `descend_gumbel_`."""
+def descend_puct_(nodes, stats, edges, logits, rows, rules, slots):
+    """Selection of one simulation in all rows: fills slots [B]."""
     rule = rules[0]
     for b in range(nodes.shape[0]):
         tree, row = nodes[b], rows[b]
@@ -266,7 +311,18 @@ def descend_puct_(nodes, stats, edges, logits, rows, rules, action, gather):
         while child >= 0 and depth < rule.limit and _can_enter_(child, tree, edges[b], logits[b]):
             index, depth = child, depth + 1
             child = _puct_choice(index, tree, stats[b], row, rule)
-        _arrive_(b, index, child, tree, row, action, gather, nodes.shape[0])
+        _arrive_(b, index, child, tree, row, slots[b])
+
+
+@compiled
+def address_(slots, num_slots, batch, action, row, source, target):
+    """Of the slots' simulations: action and row [K], and the places of the parent's and of the new node's embedding
+    in the store [N * B]."""
+    for k in range(num_slots):
+        slot = slots[k]
+        action[k], row[k] = slot.leaf_action, slot.row
+        source[k] = slot.leaf_parent * batch + slot.row
+        target[k] = slot.new * batch + slot.row
 
 
 @compiled
@@ -282,25 +338,30 @@ def _clear_(new, nodes, stats, edges, logits):
 
 
 @compiled
-def _expand_(new, b, nodes, stats, edges, logits, row, step_logits, exists, has_exists):
-    """Writes the links and the prior of node `new` of row b; returns how many actions exist there."""
-    parent, node, num_actions = nodes[row.leaf_parent], nodes[new], logits.shape[1]
-    edges[row.leaf_parent, row.leaf_action] = new
-    node.parent, node.action, node.visits = row.leaf_parent, row.leaf_action, 0
+def _expand_(k, nodes, edges, logits, slot, step_logits):
+    """Writes the links and the prior of a new node."""
+    parent, node = nodes[slot.leaf_parent], nodes[slot.new]
+    edges[slot.leaf_parent, slot.leaf_action] = slot.new
+    node.parent, node.action, node.visits = slot.leaf_parent, slot.leaf_action, 0
     node.next_sibling, node.first_child = parent.first_child, -1
-    parent.first_child = new
-    node.edge_prior = parent.candidate_prior
+    parent.first_child = slot.new
+    node.edge_prior = slot.edge_prior
     parent.candidate, node.candidate = STALE, UNKNOWN
-    num_exist = num_actions
-    for a in range(num_actions):
-        edges[new, a] = -1
-        logits[new, a] = step_logits[b, a]
-    if has_exists:
-        for a in range(num_actions):
-            if not exists[b, a]:
-                logits[new, a] = _MASKED
-                num_exist -= 1
-    return num_exist
+    for a in range(logits.shape[1]):
+        edges[slot.new, a] = -1
+        logits[slot.new, a] = step_logits[k, a]
+
+
+@compiled
+def _leave_out_(logits, exists):
+    """Masks logits [A] where exists [A] is False; whether any action is left."""
+    found = False
+    for a in range(logits.shape[0]):
+        if exists[a]:
+            found = True
+        else:
+            logits[a] = _MASKED
+    return found
 
 
 @compiled
@@ -327,26 +388,34 @@ def _backup_(leaf, nodes, stats, row, returns):
 
 @compiled
 def expand_and_backup_(
-    nodes, stats, edges, logits, rows, new, reward, discount, step_logits, value, to_play, exists, has_exists
+    nodes, stats, edges, logits, rows, slots, reward, discount, step_logits, value, to_play, exists, exists_by_row
 ):
-    """Expansion and backup of one simulation in all rows; the first row whose mover is no seat, or -1."""
+    """Expansion and backup of the slots' simulations; the first slot whose mover is no seat, or -1.
+
+    exists: [K, A] of the new nodes, or [B, A] of the rows if exists_by_row; [0, 0]: every action exists.
+    """
     num_players = reward.shape[1]
     returns = np.empty(num_players, np.float32)
-    for b in range(nodes.shape[0]):
-        if to_play[b] < 0 or to_play[b] >= num_players:
-            return b
-        tree, row, leaf = nodes[b], rows[b], rows[b].existing
+    for k in range(reward.shape[0]):
+        slot, seat = slots[k], to_play[k]
+        if seat < 0 or seat >= num_players:
+            return k
+        b, new, leaf = slot.row, slot.new, slot.existing
+        tree, stat = nodes[b], stats[b]
         if leaf >= 0:
-            _clear_(new, tree, stats[b], edges[b], logits[b])
+            _clear_(new, tree, stat, edges[b], logits[b])
         else:
             leaf = new
-            num_exist = _expand_(new, b, tree, stats[b], edges[b], logits[b], row, step_logits, exists, has_exists)
-            tree[new].closed = discount[b] == 0 or num_exist == 0
-            tree[new].discount, tree[new].to_play = discount[b], to_play[b]
+            _expand_(k, tree, edges[b], logits[b], slot, step_logits)
+            closed = discount[k] == 0
+            if exists.shape[0] > 0:
+                closed |= not _leave_out_(logits[b, new], exists[b if exists_by_row else k])
+            node = tree[new]
+            node.closed, node.discount, node.to_play = closed, discount[k], seat
             for p in range(num_players):
-                stats[b, new, VALUE, p] = 0
-                stats[b, new, RAW, p], stats[b, new, REWARD, p] = value[b, p], reward[b, p]
-        _backup_(leaf, tree, stats[b], row, returns)
+                stat[new, VALUE, p] = 0
+                stat[new, RAW, p], stat[new, REWARD, p] = value[k, p], reward[k, p]
+        _backup_(leaf, tree, stat, rows[b], returns)
     return -1
 
 
@@ -361,7 +430,7 @@ def start_(nodes, stats, edges, logits, rows, root_logits, value, to_play, unit)
         node, row = nodes[b, 0], rows[b]
         node.to_play, node.visits, node.closed = to_play[b], 1, 0
         row.low = row.high = value[b, to_play[b]]
-        row.unit = unit[b]
+        row.unit, row.simulation = unit[b], 0
 
 
 @compiled

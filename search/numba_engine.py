@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -26,36 +27,73 @@ class Store(NamedTuple):
     embedding: Tensor  # [N, B, ...]: one simulation's answers lie together
 
 
+class Buffers(NamedTuple):
+    """What one network call reads and where its answer goes; K: slots."""
+
+    slots: np.ndarray  # [K] kernels.SLOT
+    action: Tensor  # [K] int64
+    row: Tensor  # [K] int64
+    source: Tensor  # [K] int64: the parents' places in the flat store of embeddings
+    target: Tensor  # [K] int64: the new nodes' places there
+    stored: Tensor  # [K, ...] embeddings as the store has them
+    handed: Tensor  # [K, ...] as the model gets them; the same tensor where the types agree
+
+    def cut(self, k: int) -> Buffers:
+        """The first k slots."""
+        return self._replace(slots=self.slots[:k], **{name: getattr(self, name)[:k] for name in self._fields[1:]})
+
+    def indices(self) -> tuple[np.ndarray, ...]:
+        """The four index tensors as the kernels see them."""
+        return self.action.numpy(), self.row.numpy(), self.source.numpy(), self.target.numpy()
+
+
 def run(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> Result:
     """The whole search. The embedding and action handed to `recurrent_fn` are buffers, overwritten by the next
     simulation: a function that keeps them must clone them."""
     store, rules = _allocate(plan, root), _rules(plan)
     trees = store[:5]
-    batch, num_simulations = plan.logits.shape[0], plan.num_simulations
-    flat = store.embedding.flatten(0, 1)
-    slots = store.embedding.unbind(0)
-    gathered = torch.empty_like(slots[0])
-    handed = gathered if gathered.dtype == root.embedding.dtype else torch.empty_like(root.embedding)
-    action = torch.empty(batch, dtype=torch.int64)
-    gather = torch.empty(batch, dtype=torch.int64)
-    action_array, gather_array = action.numpy(), gather.numpy()
+    batch, num_actions = plan.logits.shape
+    waves, num_slots = False, batch
+    if isinstance(plan, GumbelPlan) and plan.config.waves:
+        waves, num_slots = True, batch * min(plan.config.max_considered, num_actions)
+    buffers = _buffers(store, root, num_slots)
+    slots, index_arrays = buffers.slots, buffers.indices()
+    flat, columns = store.embedding.flatten(0, 1), store.embedding.unbind(0)
     exists = None if plan.exists is None else plan.exists.contiguous().numpy()
     noise = plan.noise.contiguous().numpy()
     considered = plan.considered.contiguous().numpy() if isinstance(plan, GumbelPlan) else None
-    for simulation in range(num_simulations):
-        if considered is not None:
-            kernels.descend_gumbel_(*trees, rules, noise, considered, simulation, action_array, gather_array)
+    call: Callable[..., Step] = recurrent_fn
+    used, done = buffers, 0  # `used`: the buffers cut to the slots of this call
+    while done < batch * plan.num_simulations:
+        if considered is None:
+            kernels.descend_puct_(*trees, rules, slots)
+            num_slots = batch
         else:
-            kernels.descend_puct_(*trees, rules, action_array, gather_array)
-        torch.index_select(flat, 0, gather, out=gathered)
-        if gathered is not handed:
-            handed.copy_(gathered)
-        step = recurrent_fn(handed, action)
-        if simulation == 0:
-            check_step(step, root)
-        slots[simulation + 1].copy_(step.embedding)
-        _absorb_(trees, simulation + 1, step, exists)
+            num_slots = kernels.descend_gumbel_(*trees, rules, noise, considered, waves, slots)
+        kernels.address_(slots, num_slots, batch, *index_arrays)
+        if num_slots != len(used.slots):
+            used = buffers.cut(num_slots)
+        torch.index_select(flat, 0, used.source, out=used.stored)
+        if buffers.handed is not buffers.stored:
+            used.handed.copy_(used.stored)
+        step = call(used.handed, used.action, used.row) if waves else call(used.handed, used.action)
+        if done == 0:
+            check_step(step, root, num_slots)
+        if waves:
+            flat.index_copy_(0, used.target, step.embedding.to(flat.dtype))
+        else:
+            columns[done // batch + 1].copy_(step.embedding)
+        _absorb_(trees, used.slots, step, exists)
+        done += num_slots
     return _decide(plan, store, rules, noise)
+
+
+def _buffers(store: Store, root: Root, num_slots: int) -> Buffers:
+    shape = (num_slots, *root.embedding.shape[1:])
+    stored = store.embedding.new_empty(shape)
+    handed = stored if stored.dtype == root.embedding.dtype else root.embedding.new_empty(shape)
+    action, row, source, target = torch.empty(4, num_slots, dtype=torch.int64).unbind(0)
+    return Buffers(np.zeros(num_slots, kernels.SLOT), action, row, source, target, stored, handed)
 
 
 def _allocate(plan: Plan, root: Root) -> Store:
@@ -122,24 +160,27 @@ def _rules(plan: Plan) -> np.ndarray:
 _NO_EXISTS = np.empty((0, 0), np.bool_)
 
 
-def _absorb_(trees: tuple, new: int, step: Step, exists: np.ndarray | None) -> None:
-    """Node `new` from the model's answer, and the backup."""
+def _absorb_(trees: tuple, slots: np.ndarray, step: Step, exists: np.ndarray | None) -> None:
+    """The slots' new nodes from the model's answer, and the backups. exists: [B, A], of the rows."""
+    by_row = step.exists is None
     if step.exists is not None:
         exists = step.exists.contiguous().numpy()
     bad = kernels.expand_and_backup_(
         *trees,
-        new,
+        slots,
         _float(step.reward),
         _float(step.discount),
         _float(step.prior_logits),
         _float(step.value),
         step.to_play.contiguous().numpy(),
         _NO_EXISTS if exists is None else exists,
-        exists is not None,
+        by_row,
     )
     if bad >= 0:
-        seat, seats = int(step.to_play[bad]), step.reward.shape[1]
-        raise ValueError(f"Step.to_play of row {bad} is {seat} in simulation {new}: not a seat of {seats} players")
+        row, new, seats = slots["row"][bad], slots["new"][bad], step.reward.shape[1]
+        raise ValueError(
+            f"Step.to_play of row {row} is {int(step.to_play[bad])} in simulation {new}: not a seat of {seats} players"
+        )
 
 
 def _decide(plan: Plan, store: Store, rules: np.ndarray, noise: np.ndarray) -> Result:

@@ -10,6 +10,7 @@ mover's entry decides.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -148,7 +149,7 @@ def muzero(
         )
     search = _start(root, config, scale)
     for _ in range(num_simulations):
-        _simulate(search, model, lambda node: search.best(_puct(search, node)))
+        _simulate(search, model, lambda node: search.best(_puct(search, node)), search.seen)
     top = search.root
     search.action = max(top.actions, key=lambda a: (top.N(a), -a))
     search.policy = [top.N(a) / num_simulations for a in range(len(root.logits))]
@@ -195,12 +196,22 @@ def gumbel_muzero(
         logits, sigma = root.logits, _sigma(search, top)
         return search.best({a: noise[a] + logits[a] + sigma[a] for a in top.actions if top.N(a) == among})
 
-    for simulation in range(num_simulations):
-        _simulate(
-            search,
-            model,
-            lambda s, among=schedule[simulation]: at_root(among) if s is top else search.best(_interior(search, s)),
-        )
+    def simulate(choose_at_root: Callable[[], int], seen: list[float]) -> None:
+        choose = lambda s: choose_at_root() if s is top else search.best(_interior(search, s))  # noqa: E731
+        _simulate(search, model, choose, seen)
+
+    if config.waves:
+        for among, wave in itertools.groupby(schedule):
+            logits, sigma, seen = root.logits, _sigma(search, top), []
+            scores = {a: noise[a] + logits[a] + sigma[a] for a in top.actions if top.N(a) == among}
+            for _ in wave:  # the best first; what the wave finds counts from the next wave on
+                chosen = search.best(scores)
+                del scores[chosen]
+                simulate(lambda chosen=chosen: chosen, seen)
+            search.seen += seen
+    else:
+        for among in schedule:
+            simulate(lambda among=among: at_root(among), search.seen)
     search.action = at_root(max(top.N(a) for a in top.actions))
     improved = _improved(search, top)
     search.policy = [improved.get(a, 0.0) for a in range(len(root.logits))]
@@ -272,8 +283,8 @@ def _start(root: Prediction, config: GumbelConfig | PUCTConfig, scale: float) ->
     return Search(config, node, scale, [node], [prediction.value[prediction.to_play]])
 
 
-def _simulate(search: Search, model: Model, choose: Callable[[Node], int]) -> None:
-    """Selection, expansion, backup."""
+def _simulate(search: Search, model: Model, choose: Callable[[Node], int], seen: list[float]) -> None:
+    """Selection, expansion, backup; every Q that changes is added to `seen`."""
     simulation = len(search.root.returns)  # each one adds a return to the root, which began with its own value
     limit = search.config.max_depth or math.inf
     path: list[tuple[Node, int]] = []
@@ -295,6 +306,6 @@ def _simulate(search: Search, model: Model, choose: Callable[[Node], int]) -> No
     leaf.returns.append(returns)
     for s, a in reversed(path):
         edge = s.children[a].prediction
-        search.seen.append(s.Q(a)[s.mover])
+        seen.append(s.Q(a)[s.mover])
         returns = [r + edge.discount * g for r, g in zip(edge.reward, returns)]
         s.returns.append(returns)

@@ -51,6 +51,8 @@ def run(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> Result:
 
 def grow(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> tuple[Tree, Extras]:
     """B trees of `plan.num_simulations` simulations. Calls `recurrent_fn` once a simulation, always with B rows."""
+    if isinstance(plan, GumbelPlan) and plan.config.waves:
+        raise ValueError("GumbelConfig.waves is only there on the CPU so far; set waves=False or move the root there")
     tree, extras = allocate(plan, root)
     limit = plan.config.max_depth or plan.num_simulations
     for simulation in range(plan.num_simulations):
@@ -58,7 +60,7 @@ def grow(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> tuple[Tree, Extra
         embedding = tree.embedding[extras.rows, parent].to(root.embedding.dtype)
         step = recurrent_fn(embedding, action)
         if simulation == 0:
-            check_step(step, root)
+            check_step(step, root, len(extras.rows))
         leaf = _expand_(plan, tree, extras, simulation + 1, parent, action, step)
         _backup_(tree, extras, leaf, min(simulation + 1, limit))
     return tree, extras

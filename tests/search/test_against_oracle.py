@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -94,14 +95,29 @@ def assert_row_equals(result, row, oracle, num_simulations):
     max_considered=st.sampled_from([1, 2, 3, 5, 16]),
     gumbel_scale=st.sampled_from([0.0, 1.0]),
     value_scale=st.sampled_from([0.1, 0.5]),
+    waves=st.booleans(),
 )
 def test_gumbel_equals_oracle(
-    engine, problem, batch, legal_share, num_simulations, unit, max_depth, max_considered, gumbel_scale, value_scale
+    engine,
+    problem,
+    batch,
+    legal_share,
+    num_simulations,
+    unit,
+    max_depth,
+    max_considered,
+    gumbel_scale,
+    value_scale,
+    waves,
 ):
     model = random_model(**problem)
     root = model.root(batch, legal_share, problem["seed"])
     config = GumbelConfig(max_considered, gumbel_scale, 50.0, value_scale, unit, max_depth)
-    result = search.gumbel_muzero(root, model.step, num_simulations, config, engine=ENGINES[engine])
+    step = model.step
+    if waves and engine == "numba":
+        config = dataclasses.replace(config, waves=True)
+        step = lambda embedding, action, row: model.step(embedding, action)  # noqa: E731
+    result = search.gumbel_muzero(root, step, num_simulations, config, engine=ENGINES[engine])
     gumbel = noise.gumbel(root.seed, root.legal.shape[1]) * gumbel_scale
     for row in range(batch):
         oracle = reference.gumbel_muzero(
@@ -148,6 +164,21 @@ def test_puct_equals_oracle(
             dirichlet[row].tolist(),
         )
         assert_row_equals(result, row, oracle, num_simulations)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_node_without_unvisited_actions_completes_none(engine):
+    """Two actions, both soon visited: the mixed value must then leave the range of the node alone."""
+    compared = 0
+    for seed in range(30):
+        model = random_model(seed, 2, 1, 0.0, 1.0)
+        root = model.root(1, 1.0, seed)
+        config = GumbelConfig(gumbel_scale=0.0, unit=NodeRange())
+        result = search.gumbel_muzero(root, model.step, 24, config, engine=ENGINES[engine])
+        oracle = reference.gumbel_muzero(rooted(model, root, 0), model.oracle_step, 24, config)
+        compared += oracle.smallest_gap > SMALLEST_GAP
+        assert_row_equals(result, 0, oracle, 24)
+    assert compared >= 20
 
 
 def test_most_random_searches_have_no_near_tie():
