@@ -21,6 +21,7 @@ import importlib.util
 import inspect
 import pkgutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,7 +29,7 @@ from typing import Any
 import envs.adapters
 import envs.boards
 from envs.batch import NativeEnvironment
-from envs.game import Game, GameSpec, MissingExtraError, installed
+from envs.game import Environment, Game, GameSpec, MissingExtraError, installed
 
 GROUP = "gurgeh.games"
 FALLBACK = "gymnasium"  # the adapter that is asked for names without a prefix
@@ -155,28 +156,46 @@ def _parameters(thing: Any) -> list[inspect.Parameter]:
 
 
 def _from_file(path: Path, attribute: str) -> Game:
-    """A game from a file: `attribute`, else `GAME`, else the only class of rules or environment in it."""
+    """A game from a file: `attribute`, else `GAME`, else the only class of rules or environment in it.
+
+    A wrapped game is called after the file; a dict `SPEC` in the file says more about it than its package can.
+    """
     module = _load(path)
     name = f"{path.resolve()}:{attribute}" if attribute else str(path.resolve())
+    game = from_object(_offered(module, path, attribute), name)
+    if game.native is not None:
+        return game
+    changes = {"name": f"{path.stem}:{attribute}" if attribute else path.stem, **getattr(module, "SPEC", {})}
+    wrong = sorted(set(changes) - {field.name for field in dataclasses.fields(GameSpec)})
+    if wrong:
+        raise ValueError(f"{path}: SPEC has {wrong[0]!r}, which is no field of GameSpec (see envs/game.py)")
+    spec = dataclasses.replace(game.spec, **changes)
+    return dataclasses.replace(game, spec=spec, build=functools.partial(_build_as, game.build, spec))
+
+
+def _build_as(build: Callable[[int, int], Environment], spec: GameSpec, num_copies: int, seed: int) -> Environment:
+    """An environment under another description."""
+    environment = build(num_copies, seed)
+    environment.spec = spec
+    return environment
+
+
+def _offered(module: ModuleType, path: Path, attribute: str) -> Any:
+    """The object in a user's file that stands for the game."""
     if attribute:
         if not hasattr(module, attribute):
-            offered = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-            raise ValueError(unknown(attribute, offered, f"name in {path}").rpartition(": ")[0] + f"; it has {offered}")
-        return from_object(getattr(module, attribute), name)
+            own = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+            raise ValueError(f"{path} has no {attribute!r}; it has {', '.join(own) or 'nothing to play'}")
+        return getattr(module, attribute)
     if hasattr(module, "GAME"):
-        return from_object(module.GAME, name)
-    classes = [
-        value for value in vars(module).values() if inspect.isclass(value) and value.__module__ == module.__name__
-        and (all(hasattr(value, method) for method in NATIVE_METHODS) or hasattr(value, "action_space"))
-    ]  # fmt: skip
-    classes = classes or [
-        value for value in vars(module).values() if inspect.isclass(value) and value.__module__ == module.__name__
-        and hasattr(value, "reset") and hasattr(value, "step")
-    ]  # fmt: skip
-    if len(classes) != 1:
-        found = ", ".join(value.__name__ for value in classes) or "none"
+        return module.GAME
+    own = [value for value in vars(module).values() if inspect.isclass(value) and value.__module__ == module.__name__]
+    games = [value for value in own if all(hasattr(value, method) for method in NATIVE_METHODS)]
+    games = games or [value for value in own if hasattr(value, "reset") and hasattr(value, "step")]
+    if len(games) != 1:
+        found = ", ".join(value.__name__ for value in games) or "none"
         raise ValueError(f"{path}: which game? Found {found}; write GAME = ... in it, or name one as {path}:NAME")
-    return from_object(classes[0], name)
+    return games[0]
 
 
 def _load(path: Path) -> ModuleType:

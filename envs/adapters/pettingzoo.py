@@ -79,7 +79,7 @@ def make(rest: str) -> Game:
 
 def wrap(maker: Callable[[], Any], made: Any, name: str) -> Game | None:
     """The game of an author's own AEC environment, if it is one."""
-    if not all(hasattr(made, part) for part in ("agent_selection", "possible_agents", "observe")):
+    if not all(hasattr(made, part) for part in ("possible_agents", "observe", "last")):
         return None
     return _game(maker, made, name, Known("other"))
 
