@@ -185,6 +185,19 @@ def test_warm_up_and_schedules_are_no_entries_and_jumps_are():
     assert loop.out["ledger"][3]["before"] == 16
 
 
+def test_the_tail_of_a_schedule_is_smooth_also_after_a_resume():
+    loop = Loop()
+    loop.monitor.introduce("a", 0, 0, "hash")
+    for update, rate in ((100, 1e-3), (101, 9.5e-4), (900, 9e-4), (990, 1.2e-4), (991, 5e-5)):
+        loop.monitor.settings(update, 0, learning_rate=rate)
+    before = len(loop.out["ledger"])
+    saved = json.loads(json.dumps(loop.monitor.state_dict()))
+    loop.monitor = loop.make()
+    loop.monitor.load_state_dict(saved)
+    loop.monitor.settings(992, 0, learning_rate=1e-5)
+    assert len(loop.out["ledger"]) == before
+
+
 def test_a_resume_is_noted_but_nothing_else_changes():
     plain, resumed = Loop().run(1300), Loop()
     resumed.monitor.ledger("resume", 0, 0)
