@@ -30,8 +30,9 @@ class NodeRange:
     Counted in: for PUCT the visited Qs and the node's own mean value, for Gumbel the completed Qs.
     """
 
-    epsilon: float = 1e-6
-    """The smallest unit; below it differences of Q are taken for rounding."""
+    epsilon: float = 1e-4
+    """The smallest unit. Means of float32 differ by some 1e-7 where they should be equal (two actions that lead to the
+    same state); a much smaller unit would blow that up to a preference."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class TreeRange:
     """Unit: highest less lowest Q that any backup of this row's tree has seen (min-max per tree, as in the MuZero
     paper, appendix B), each Q in its own mover's view, the root's network value counted too. Never across rows."""
 
-    epsilon: float = 1e-6
+    epsilon: float = 1e-4
     """The smallest unit; below it differences of Q are taken for rounding."""
 
 

@@ -93,6 +93,7 @@ class Search:
     nodes: list[Node] = field(default_factory=list)
     seen: list[float] = field(default_factory=list)  # every Q that a backup has seen, and the root's value
     smallest_gap: float = math.inf  # between the two best scores of any choice
+    smallest_unit: float = math.inf  # that divided Qs of visited actions: rounding of Q is magnified by its inverse
     action: int = -1
     policy: list[float] = field(default_factory=list)
     root_value: list[float] = field(default_factory=list)
@@ -105,8 +106,14 @@ class Search:
             self.smallest_gap = min(self.smallest_gap, scores[chosen] - max(others))
         return chosen
 
-    def unit(self, at_node: list[float]) -> float:
-        """What a difference of Q is divided by; `at_node` are the values that a range per node counts."""
+    def unit(self, s: Node, at_node: list[float]) -> float:
+        """What a difference of Q is divided by at s; `at_node` are the values that a range per node counts."""
+        unit = self._unit(at_node)
+        if s.children and len(s.actions) > 1:
+            self.smallest_unit = min(self.smallest_unit, unit)
+        return unit
+
+    def _unit(self, at_node: list[float]) -> float:
         unit = self.config.unit
         if isinstance(unit, Unscaled):
             return 1.0
@@ -164,7 +171,7 @@ def _puct(search: Search, s: Node) -> dict[int, float]:
     mover, prior = s.mover, s.prior()
     value = s.mean()[mover]
     q = {a: s.Q(a)[mover] for a in s.children}
-    unit = search.unit([value, *q.values()])
+    unit = search.unit(s, [value, *q.values()])
     if config.unvisited is Unvisited.NODE:
         default = value
     elif isinstance(config.unit, TreeRange):
@@ -259,7 +266,7 @@ def _sigma(search: Search, s: Node) -> dict[int, float]:
     config = search.config
     assert isinstance(config, GumbelConfig)
     completed, mixed = _completed(s, s.mover), _v_mix(s, s.mover)
-    unit = search.unit(list(completed.values()))
+    unit = search.unit(s, list(completed.values()))
     factor = (config.visit_offset + max(s.N(a) for a in s.actions)) * config.value_scale
     return {a: factor * (q - mixed) / unit for a, q in completed.items()}
 

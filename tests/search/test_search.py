@@ -106,7 +106,7 @@ def test_puct_by_hand(engine):
     for _ in range(9):
         mean = sum(total) / len(total)
         visited = [q[a] for a in (0, 1) if n[a]] + [mean]
-        low, span = min(visited), max(max(visited) - min(visited), 1e-6)
+        low, span = min(visited), max(max(visited) - min(visited), 1e-4)
         c = math.sqrt(len(total)) * (1.25 + math.log((len(total) + 19652 + 1) / 19652))
         score = [((q[a] if n[a] else low) - low) / span + c * p / (1 + n[a]) for a, p in ((0, 0.6), (1, 0.4))]
         a = int(score[1] > score[0])
