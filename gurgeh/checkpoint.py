@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ def write(folder: Path, step: int, state: dict[str, Any], logs: dict[str, int]) 
     for name, group in tensors.items():
         save_file(_unshared(group), folder / name)
     (folder / STATE).write_text(json.dumps(plain, allow_nan=False, separators=(",", ":")))
+    for name in tensors:
+        shutil.copymode(folder / STATE, folder / name)  # safetensors lets nobody else read its files
     files = {name: _measure(folder / name) for name in [*sorted(tensors), STATE]}
     manifest = {"format": FORMAT, "step": step, "files": files, "logs": logs}
     manifest["sha256"] = _digest(manifest)

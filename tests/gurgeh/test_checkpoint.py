@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import pytest
 import torch
@@ -95,6 +96,15 @@ def test_names_of_files_and_tensors_are_the_readers_own(tmp_path):
     (tmp_path / "c").mkdir()
     checkpoint.write(tmp_path / "c", 0, {"weights": network.state_dict()}, {})
     assert load_file(tmp_path / "c" / "weights.safetensors").keys() == network.state_dict().keys()
+
+
+def test_whoever_may_read_the_folder_may_read_every_file(tmp_path):
+    before = os.umask(0o027)
+    try:
+        round_trip(tmp_path / "c", {"weights": {"w": torch.ones(3)}})
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "c").iterdir()} == {0o640}
 
 
 def test_loaded_tensors_do_not_write_to_the_file(tmp_path):
