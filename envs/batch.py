@@ -100,6 +100,11 @@ class NativeEnvironment:
 
     def load_state_dict(self, state: dict[str, Any]) -> Timestep:
         """Continue from `state_dict()` and return the current timestep."""
+        if len(state["episode"]) != self.num_copies:
+            raise ValueError(
+                f"{self.spec.name}: the saved state has {len(state['episode'])} copies, this environment "
+                f"{self.num_copies}; make the environment with as many copies as were saved"
+            )
         self._episode = state["episode"].numpy().copy()
         self._seed = state["seed"].numpy().copy()
         self._length = state["length"].to(self.device).clone()

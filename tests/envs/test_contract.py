@@ -126,8 +126,9 @@ def test_given_seeds_replace_those_of_the_first_episode_only():
         environment.reset(np.array([1, 2]))
 
 
-def test_saved_state_must_fit_the_number_of_copies():
-    game = registry.make("CartPole-v1")
+@pytest.mark.parametrize("name", ["CartPole-v1", "tictactoe"])
+def test_saved_state_must_fit_the_number_of_copies(name):
+    game = registry.make(name)
     environment = game.environment(2, 0)
     environment.reset()
     with pytest.raises(ValueError, match="the saved state has 2 copies, this environment 3"):
