@@ -16,7 +16,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
 
 from envs.game import Game, GameSpec, ObservationKind, ObservationSpec, installed
