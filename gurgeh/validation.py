@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from torch import Tensor
 from envs.game import Game
 from envs.solver import Solution, solve
 from gurgeh.random_positions import NUM_PHASES, random_positions, stratified_order
+from gurgeh.rundir import write_text
 from monitor.measures import undisturbed
 
 SCHEMA = "gurgeh.frozen_set/1"
@@ -137,8 +139,11 @@ def save_frozen_set(frozen: FrozenSet, directory: Path) -> Path:
     """Write GAME.safetensors and GAME.json into `directory` (made if need be); the path of the JSON file."""
     directory.mkdir(parents=True, exist_ok=True)
     path = frozen_path(directory, frozen.game)
-    save_file({name: value.contiguous() for name, value in _tensors(frozen).items()}, path.with_suffix(".safetensors"))
-    path.write_text(json.dumps({"schema": SCHEMA, "size": len(frozen), **_plain_fields(frozen)}, indent=1) + "\n")
+    data, aside = path.with_suffix(".safetensors"), path.with_suffix(".new")
+    save_file({name: value.contiguous() for name, value in _tensors(frozen).items()}, aside)
+    os.replace(aside, data)
+    # Last, and at once: where the description is, the whole set is, also after a kill.
+    write_text(path, json.dumps({"schema": SCHEMA, "size": len(frozen), **_plain_fields(frozen)}, indent=1) + "\n")
     return path
 
 
