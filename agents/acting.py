@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from agents.bounds import at_least
 from agents.model import SearchModel
 from agents.network import MultiGameNetwork
 from search import GumbelConfig, Result, RowScale, gumbel_muzero
@@ -24,8 +25,11 @@ class SearchConfig:
     """Root actions that sequential halving starts from (Danihelka et al. 2022)."""
     gamma: float = 0.997
     """Discount of one step."""
-    value_weight: float = 0.05
+    value_weight: float = 0.1
     """Weight of a difference of value that is one unit of the game's own scale, times (50 + most visits)."""
+
+    def __post_init__(self) -> None:
+        at_least("search", self, simulations=1, max_considered=1, gamma=0, value_weight=0)
 
 
 def gumbel_config(config: SearchConfig, greedy: bool) -> GumbelConfig:
@@ -54,9 +58,7 @@ def search_batch(
 
     legal [B, A] bool over the widest game's actions, to_play [B], seed [B] int64, value_scale [B] float32.
     """
-    game = torch.cat(
-        [torch.full((len(rows),), network.games[name], dtype=torch.int64) for name, rows in observations]
-    )
+    game = torch.cat([torch.full((len(rows),), network.games[name], dtype=torch.int64) for name, rows in observations])
     model = SearchModel(network, game, config.gamma)
     root = model.root(observations, legal, to_play, seed, value_scale)
     return gumbel_muzero(root, model.step, num_simulations, gumbel_config(config, greedy), check=False)
@@ -65,8 +67,9 @@ def search_batch(
 class ValueScales:
     """Per game, how much the values of the root's actions differ: the unit of Q in that game's searches.
 
-    A running root mean square of the spread of Q over visited root actions. Values enter the improved policy divided
-    by it, so that one weight serves games whose returns differ by any factor.
+    A running median, over positions, of the spread of Q among visited root actions. Values enter the improved policy
+    divided by it, so that one weight serves games whose returns differ by any factor. The median, because a few
+    positions where everything is at stake (the pole is about to fall) would drown the ordinary ones in a mean.
     """
 
     def __init__(self, decay: float = 0.99):
@@ -89,7 +92,7 @@ class ValueScales:
         several = visited.sum(1) > 1
         if not bool(several.any()):
             return
-        new = float(spread[several].mean())
+        new = float(spread[several].median())
         self.square[game] = self.decay * self.square.get(game, 0.0) + (1 - self.decay) * new
         self.weight[game] = self.decay * self.weight.get(game, 0.0) + (1 - self.decay)
 

@@ -26,7 +26,9 @@ class NetworkPlayer:
     ):
         """value_scale: the game's unit of Q (`agents.acting.ValueScales`), kept with the network's checkpoint."""
         if spec.name not in network.games:
-            raise ValueError(f"this network does not play {spec.name}; it plays {', '.join(network.games) or 'nothing'}")
+            raise ValueError(
+                f"this network does not play {spec.name}; it plays {', '.join(network.games) or 'nothing'}"
+            )
         self.network, self.spec, self.config, self.value_scale = network, spec, config, value_scale
         self.simulations, self.greedy, self.name = simulations, greedy, name
 
@@ -62,9 +64,7 @@ class NetworkPlayer:
         if self.greedy:
             return Decision(prior.argmax(1), None, prior, value)
         # Inverse transform with one number a row, from the row's own seed.
-        draw = torch.tensor(
-            [torch.rand((), generator=torch.Generator().manual_seed(int(row))).item() for row in seed]
-        )
+        draw = torch.tensor([torch.rand((), generator=torch.Generator().manual_seed(int(row))).item() for row in seed])
         choice = (prior.cumsum(1) < draw[:, None]).sum(1).clamp(max=prior.shape[1] - 1)
         choice = torch.where(legal.gather(1, choice[:, None])[:, 0], choice, prior.argmax(1))
         return Decision(choice, None, prior, value)

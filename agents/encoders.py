@@ -104,7 +104,8 @@ def ring_position(row: int, column: int) -> int:
 class VectorEncoder(nn.Module):
     """Vectors [B, N] -> [B, L, D]: a first layer of the game's own, then shared layers.
 
-    Entries of vectors have no common meaning, so the first layer cannot be shared; inputs pass through symlog.
+    Entries of vectors have no common meaning, so the first layer cannot be shared. Each entry is measured in units of
+    its own spread under random play (`calibrate_`, once, when the game joins), then passes through symlog.
     """
 
     def __init__(self, config: NetworkConfig, num_tokens: int, seed: int):
@@ -116,10 +117,18 @@ class VectorEncoder(nn.Module):
     def add_game(self, spec: GameSpec, index: int) -> None:
         (size,) = spec.observation.shape
         self.first[str(index)] = seeded(nn.Linear(size, self.hidden), self.seed, f"vector {spec.name}")
+        self.register_buffer(f"center_{index}", torch.zeros(size))
+        self.register_buffer(f"spread_{index}", torch.ones(size))
+
+    def calibrate_(self, index: int, vectors: Tensor) -> None:
+        """Take the centre and spread of each entry from vectors [M, N] of random play; entries that rest keep 1."""
+        spread = vectors.float().std(0)
+        self.get_buffer(f"center_{index}").copy_(vectors.float().mean(0))
+        self.get_buffer(f"spread_{index}").copy_(torch.where(spread > 1e-6, spread, 1.0))
 
     def forward(self, index: int, vector: Tensor) -> Tensor:
         """vector [B, N] of game `index` -> latent [B, L, D]."""
-        vector = vector.float()
+        vector = (vector.float() - self.get_buffer(f"center_{index}")) / self.get_buffer(f"spread_{index}")
         squashed = torch.sign(vector) * torch.log1p(vector.abs())
         return self.out(F.relu(self.first[str(index)](squashed))).unflatten(1, (self.num_tokens, self.width))
 
@@ -169,14 +178,19 @@ class Encoders(nn.Module):
         kind = spec.observation.kind
         if kind not in KINDS:
             raise ValueError(
-                f"{spec.name}: no encoder reads observations of kind {kind}; "
-                f"there are encoders for {', '.join(KINDS)}"
+                f"{spec.name}: no encoder reads observations of kind {kind}; there are encoders for {', '.join(KINDS)}"
             )
         slot = str(kind) if self.config.shared_encoders else f"{kind}-{index}"
         if slot not in self.by_kind:
             self.by_kind[slot] = KINDS[kind](self.config, self.num_tokens, self.seed)
         self.by_kind[slot].add_game(spec, index)
         self.slot[index] = slot
+
+    def calibrate_(self, index: int, observations: Tensor) -> None:
+        """Show observations [M, *shape] of random play to an encoder that measures its inputs by them."""
+        encoder = self.by_kind[self.slot[index]]
+        if isinstance(encoder, VectorEncoder):
+            encoder.calibrate_(index, observations)
 
     def forward(self, index: int, observation: Tensor) -> Tensor:
         """observation [B, *shape] of game `index` -> latent [B, L, D], each token normalised."""

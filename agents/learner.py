@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.bounds import at_least
 from agents.encoders import label_seed, seeded
 from agents.network import MultiGameNetwork, num_values, to_relative
 from agents.replay import ReplayBuffer, Window
@@ -38,7 +39,7 @@ class LearnerConfig:
     """Stored positions of each game that are searched again with the present network before an update."""
     unroll: int = 3
     """K, moves the model is unrolled along."""
-    n_step: int = 5
+    n_step: int = 20
     """Rewards summed before the value target leans on the search's value."""
     search_share: float = 0.0
     """Share of the search's own value of the position in the value target."""
@@ -64,6 +65,24 @@ class LearnerConfig:
     """Weight of the latent consistency loss (Ye et al. 2021, EfficientZero); 0 leaves it out."""
     symmetries: bool = True
     """Use the symmetries that a game declares as data augmentation."""
+
+    def __post_init__(self) -> None:
+        at_least(
+            "learner",
+            self,
+            batch=1,
+            updates_per_step=1e-06,
+            start_steps=1,
+            reanalyse=0,
+            unroll=1,
+            n_step=1,
+            lr=0,
+            warmup=0,
+            decay_share=0,
+            max_grad_norm=0,
+            ema=0,
+            consistency_loss=0,
+        )
 
 
 class Sample(NamedTuple):
@@ -136,7 +155,7 @@ class Losses(NamedTuple):
     continuation: Tensor  # [K, N]
     next_mover: Tensor  # [K, N]
     consistency: Tensor | None  # [K, N] 1 - cosine; None where it has no weight
-    value_error: Tensor  # [N] |decoded value - target| of the first position, in the game's units
+    value_error: Tensor  # [N] |decoded value - target| of the first position, in units of the game's scale
 
 
 def unroll(network: MultiGameNetwork, game: Tensor, latent: Tensor, action: Tensor) -> Tensor:
@@ -170,10 +189,12 @@ class Learner:
         self._trained: list[nn.Parameter] | None = None
         self._averages: list[tuple[nn.Parameter, nn.Parameter]] = []
         latent, hidden = network.num_tokens * network.width, network.config.hidden
-        self.predictor = nn.Sequential(  # of the consistency loss; the averaged network is the target (Grill et al. 2020)
-            seeded(nn.Linear(latent, hidden), seed, "predictor 1"),
-            nn.ReLU(),
-            seeded(nn.Linear(hidden, latent), seed, "predictor 2"),
+        self.predictor = (
+            nn.Sequential(  # of the consistency loss; the averaged network is the target (Grill et al. 2020)
+                seeded(nn.Linear(latent, hidden), seed, "predictor 1"),
+                nn.ReLU(),
+                seeded(nn.Linear(hidden, latent), seed, "predictor 2"),
+            )
         )
         self.optimizer = torch.optim.AdamW(
             self._parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True
@@ -312,20 +333,28 @@ class Learner:
             buffers[sample.spec.name].set_priority_(index, error)
         return self._report(samples, losses, total.detach(), norm)
 
-    def _report(self, samples: Sequence[Sample], losses: Losses, total: Tensor, norm: Tensor) -> dict[str, dict[str, float]]:
+    def _report(
+        self, samples: Sequence[Sample], losses: Losses, total: Tensor, norm: Tensor
+    ) -> dict[str, dict[str, float]]:
         """Mean losses by game and head: policy and value of the sampled positions, the others over the moves."""
         heads = ("policy", "value", "reward", "continuation", "next_mover")
         with torch.no_grad():
-            means = torch.stack([losses.policy[0], losses.value[0], *(getattr(losses, head).mean(0) for head in heads[2:])])
+            means = torch.stack(
+                [losses.policy[0], losses.value[0], *(getattr(losses, head).mean(0) for head in heads[2:])]
+            )
             by_game = torch.stack([part.mean(1) for part in means.split([len(s.action) for s in samples], 1)]).tolist()
-        report = {s.spec.name: dict(zip(heads, numbers, strict=True)) for s, numbers in zip(samples, by_game, strict=True)}
+        report = {
+            s.spec.name: dict(zip(heads, numbers, strict=True)) for s, numbers in zip(samples, by_game, strict=True)
+        }
         return {**report, "all games": {"loss": float(total), "gradient_norm": float(norm)}}
 
     @torch.no_grad()
     def _average(self) -> None:
         """Move the averaged weights towards the network's; faster at the beginning of a run."""
         decay = min(self.config.ema, (1 + self.num_updates) / (10 + self.num_updates))
-        torch._foreach_lerp_([mine for mine, _ in self._averages], [theirs for _, theirs in self._averages], 1.0 - decay)
+        torch._foreach_lerp_(
+            [mine for mine, _ in self._averages], [theirs for _, theirs in self._averages], 1.0 - decay
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -342,11 +371,19 @@ class Learner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        self.averaged.load_state_dict(state["averaged"])
-        self.predictor.load_state_dict(state["predictor"])
+        try:
+            self.network.load_state_dict(state["network"])
+            self.averaged.load_state_dict(state["averaged"])
+            self.predictor.load_state_dict(state["predictor"])
+        except RuntimeError as error:  # torch lists every tensor that does not fit
+            reason = str(error).splitlines()[-1].strip()
+            raise ValueError(f"the checkpoint's weights do not fit this configuration's network: {reason}") from error
         parameters = self._named_parameters()
         for name, moments in state["optimizer"].items():
+            if name not in parameters:
+                raise ValueError(
+                    f"the checkpoint trained {name}, which this configuration does not; resume with its own"
+                )
             self.optimizer.state[parameters[name]] = dict(moments)
         self.generator.set_state(state["generator"])
         self.num_updates = state["num_updates"]

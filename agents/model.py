@@ -91,5 +91,7 @@ class SearchModel:
         """[B] the seat that moves next: the likeliest distance from the mover among the row's own players."""
         if not self.any_players:
             return mover
-        logits = heads.next_mover.masked_fill(self._seat[: heads.next_mover.shape[1]] >= self.num_players[:, None], -1e9)
+        logits = heads.next_mover.masked_fill(
+            self._seat[: heads.next_mover.shape[1]] >= self.num_players[:, None], -1e9
+        )
         return (mover + logits.argmax(1)) % self.num_players

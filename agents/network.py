@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.bounds import at_least
 from agents.encoders import Encoders, seeded
 from agents.support import bin_values, decode
 from agents.trunks import make_trunk
@@ -54,6 +55,11 @@ class NetworkConfig:
     """The outermost bin lies at symexp(value_limit) times the game's scale."""
     shared_encoders: bool = True
     """False: every game has its own encoder and its own action embeddings (for comparison)."""
+
+    def __post_init__(self) -> None:
+        at_least(
+            "network", self, width=1, hidden=1, blocks=1, latent_grid=1, channels=1, encoder_blocks=0, value_bins=3
+        )
 
 
 class Core(nn.Module):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from agents.bounds import at_least
 from envs.game import GameSpec
 
 
@@ -22,12 +23,15 @@ class ReplayConfig:
 
     max_bytes: int = 256_000_000
     """Memory of one game's buffer; older steps are overwritten."""
-    max_steps: int = 200_000
+    max_steps: int = 50_000
     """Most environment steps one game's buffer keeps."""
     priority_exponent: float = 0.5
     """0 samples uniformly; 1 in proportion to the error of the value (Schaul et al. 2016, alpha)."""
     correction_exponent: float = 0.5
     """How far importance weights undo the priorities (Schaul et al. 2016, beta)."""
+
+    def __post_init__(self) -> None:
+        at_least("replay", self, max_bytes=1, max_steps=1, priority_exponent=0, correction_exponent=0)
 
 
 class Window(NamedTuple):
@@ -122,7 +126,9 @@ class ReplayBuffer:
     def sample(self, count: int, generator: torch.Generator) -> Window:
         """`count` windows by priority, with importance weights."""
         flat, probability = self._draw(count, generator, self.mass)
-        weight = (probability * max(1, self.num_ready * self.copies)).clamp(min=1e-8) ** -self.config.correction_exponent
+        weight = (probability * max(1, self.num_ready * self.copies)).clamp(
+            min=1e-8
+        ) ** -self.config.correction_exponent
         return self._window(flat, weight / weight.max())
 
     def draw_positions(self, count: int, generator: torch.Generator) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from agents.acting import SearchConfig, ValueScales, search_batch
+from agents.bounds import at_least
 from agents.encoders import label_seed
 from agents.network import MultiGameNetwork
 from agents.replay import ReplayBuffer
@@ -26,6 +27,9 @@ class SelfPlayConfig:
     """Copies of each game played at once."""
     random_plies: int = 8
     """Episodes begin with 0 to this many uniformly random moves, which are no targets: they bring variety."""
+
+    def __post_init__(self) -> None:
+        at_least("selfplay", self, copies=1, random_plies=0)
 
 
 class Collector:

@@ -33,16 +33,19 @@ def n_step_returns(
     are per seat, players may alternate in any way.
     reward, root_value, final_value: [N, W, P]; terminated, truncated: [N, W].
     """
-    length = reward.shape[1] - n
-    total = torch.zeros_like(reward[:, :length])
-    running = torch.ones_like(terminated[:, :length], dtype=reward.dtype)  # 1 until the episode ends
-    for j in range(n):
-        here = slice(j, j + length)
-        total = total + gamma**j * running[..., None] * reward[:, here]
-        cut = running * truncated[:, here]
-        total = total + gamma ** (j + 1) * cut[..., None] * final_value[:, here]
-        running = running * ~(terminated[:, here] | truncated[:, here])
-    return total + gamma**n * running[..., None] * root_value[:, n : n + length]
+    width = reward.shape[1]
+    length = width - n
+    ended = terminated | truncated
+    before = torch.cumsum(ended, 1) - ended.long()  # [N, W] ends before each step
+    start = before[:, :length, None]
+    ahead = torch.arange(width) - torch.arange(length)[:, None]  # [W - n, W] how far step i lies ahead of position t
+    share = torch.where((ahead >= 0) & (ahead < n), gamma ** ahead.clamp(min=0).double(), 0.0).float()
+    same_episode = before[:, None] == start  # [N, W - n, W]
+    # A cut-off episode pays its last value after its last reward.
+    income = reward + gamma * truncated[..., None] * final_value
+    total = torch.bmm(share * same_episode, income)
+    goes_on = same_episode.diagonal(n, 1, 2)  # [N, W - n]: step t + n belongs to the episode of t
+    return total + gamma**n * goes_on[..., None] * root_value[:, n : n + length]
 
 
 def make_targets(window: NamedTuple, unroll: int, n: int, gamma: float, search_share: float = 0.0) -> Targets:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 from agents.acting import SearchConfig
+from agents.bounds import at_least
 from agents.learner import LearnerConfig
 from agents.network import NetworkConfig
 from agents.replay import ReplayConfig
 from agents.selfplay import SelfPlayConfig
 from gurgeh.evaluate import EvaluationConfig
+from gurgeh.goals import parse_goal
 from gurgeh.schedule import ScheduleConfig
 from monitor import MonitorConfig
 
@@ -22,6 +24,9 @@ class CheckpointConfig:
     """Updates between two checkpoints."""
     keep: int = 2
     """Complete checkpoints that stay on disk."""
+
+    def __post_init__(self) -> None:
+        at_least("checkpoint", self, every_updates=1, keep=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +42,9 @@ class LoggingConfig:
     tensorboard: bool = True
     """Write the same numbers as TensorBoard files."""
 
+    def __post_init__(self) -> None:
+        at_least("logging", self, every_updates=1, evaluate_every_updates=0, evaluate_episodes=1)
+
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
@@ -48,8 +56,9 @@ class RunConfig:
     """Same config, seed and threads: the same losses to the bit."""
     threads: int = 2
     """Threads of torch and of the search."""
-    goals: dict[str, float] = dataclasses.field(default_factory=dict)
-    """Scores that the final evaluation must reach, `GAME/MEASURE: NUMBER`; they are reported, met or missed."""
+    goals: list[str] = dataclasses.field(default_factory=list)
+    """What the final evaluation must reach, each `GAME MEASURE [against OPPONENT] >= NUMBER` (or <=); measures: return,
+    optimal, win, draw, loss, score. They are reported as met or missed."""
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
     selfplay: SelfPlayConfig = dataclasses.field(default_factory=SelfPlayConfig)
@@ -67,5 +76,7 @@ class RunConfig:
         doubled = {name for name in self.games if self.games.count(name) > 1}
         if doubled:
             raise ValueError(f"games names {', '.join(sorted(doubled))} twice; each game joins once")
+        for goal in self.goals:
+            parse_goal(goal)
         if self.threads < 1:
             raise ValueError(f"threads must be at least 1, found {self.threads}")

@@ -26,7 +26,9 @@ CHUNK = 64  # positions in one call: fixed, so that a position's loss does not d
 def measure(network: MultiGameNetwork, sets: dict[str, FrozenSet]) -> Measure:
     """The functions that the monitor is given; sets: game -> its frozen validation set."""
 
-    def in_chunks(game: str, size: int, function: Callable[[FrozenSet], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    def in_chunks(
+        game: str, size: int, function: Callable[[FrozenSet], dict[str, np.ndarray]]
+    ) -> dict[str, np.ndarray]:
         frozen, parts = sets[game], []
         with undisturbed(network):
             for start in range(0, min(size, len(frozen)), CHUNK):

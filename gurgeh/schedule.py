@@ -15,7 +15,8 @@ class ScheduleConfig:
     rule: Literal["at", "settled"] = "at"
     """at: games join at the updates in `at`. settled: a game joins when the loss of the last one no longer falls."""
     at: list[int] = dataclasses.field(default_factory=list)
-    """Rule at: the update at which the second, third ... game joins; games left over join at the beginning."""
+    """Rule at: the update at which the second, third ... game joins; games left over join with the one before
+    them. Empty: all games are there from the beginning."""
     window: int = 500
     """Rule settled: updates over which losses are averaged; two windows in a row are compared."""
     tolerance: float = 0.02

@@ -7,11 +7,10 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from envs import registry
 from gurgeh.config import RunConfig
-from gurgeh.configure import from_dict, load_config, to_dict
+from gurgeh.configure import load_config, to_dict
 from gurgeh.live import Progress
 from gurgeh.rundir import RunDirectory
 from gurgeh.train import Trainer
@@ -33,8 +32,7 @@ def train_session(args: argparse.Namespace) -> int:
         if args.games:
             overrides.insert(0, f"games=[{args.games}]")
         config = load_config(RunConfig, files[0] if files else None, overrides)
-        for name in config.games:
-            registry.make(name)  # an unknown game is refused before anything is written
+        _check_games(config.games)
         run, step = _create(args, Path(files[0]).stem if files else "run", config), None
     with run:
         return _train(run, config, step, args)
@@ -61,38 +59,36 @@ def _resume(args: argparse.Namespace, overrides: list[str]) -> tuple[RunDirector
         updates = max(old["schedule"]["updates"], (step or 0) + share * len(args.add_game))
         old = {**old, "schedule": {**old["schedule"], "updates": updates}}
     for name in args.add_game:
-        registry.make(name)
         if name in old["games"]:
             raise ValueError(f"{name} is already in {args.resume}")
         old = {**old, "games": [*old["games"], name]}
-    config = from_dict(RunConfig, _overridden(old, overrides))
+    config = load_config(RunConfig, old, overrides)
+    _check_games(config.games)
     run.lock()
-    if to_dict(config) != run.config:
-        run.write_config(to_dict(config))
     return run, config, step
 
 
-def _overridden(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    import tempfile
-
-    from gurgeh.configure import dump_yaml
-
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        file.write(dump_yaml(config))
-        file.flush()
-        return to_dict(load_config(RunConfig, file.name, overrides))
+def _check_games(names: list[str]) -> None:
+    """Refuse unknown games, and two names for one, before anything is written."""
+    found: dict[str, str] = {}
+    for name in names:
+        spec = registry.make(name).spec
+        if spec.name in found:
+            raise ValueError(f"{found[spec.name]} and {name} are the same game, {spec.name}; name it once")
+        found[spec.name] = name
 
 
 def _train(run: RunDirectory, config: RunConfig, step: int | None, args: argparse.Namespace) -> int:
     saved = None
     if args.resume and step is not None:
         step, saved = run.load_checkpoint(step)
-        run.cut_back(step)
     with Progress(title=run.path.name) as progress:
         trainer = Trainer(run, config, progress, step)
         try:
             if saved is not None and step is not None:
                 trainer.load(step, saved)
+                if to_dict(config) != run.config:
+                    run.write_config(to_dict(config))
                 progress.say(f"going on from update {step} of {run.path}")
             trainer.note_session(step)
             with _interrupts() as interrupted:

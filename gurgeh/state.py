@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from agents.acting import ValueScales
 from agents.agent import NetworkPlayer
@@ -15,9 +16,11 @@ from agents.network import MultiGameNetwork
 from agents.replay import ReplayBuffer
 from agents.selfplay import Collector
 from envs import registry
-from envs.game import Game
+from envs.game import Game, ObservationKind
 from gurgeh.config import RunConfig
 from gurgeh.schedule import Schedule
+
+CALIBRATION_STEPS = 64  # of 16 copies, from which an encoder of vectors takes the spread of its inputs
 
 
 @dataclasses.dataclass
@@ -28,6 +31,20 @@ class ActiveGame:
     collector: Collector
     buffer: ReplayBuffer
     recent: list[float] = dataclasses.field(default_factory=list)  # returns of seat 0, last 100 self-play episodes
+
+
+def random_observations(handle: Game, num_steps: int, seed: int) -> Tensor:
+    """[num_steps * 16, *shape] what 16 copies show under uniformly random legal moves."""
+    environment = handle.environment(16, label_seed(seed, "calibration", handle.spec.name) % 2**31)
+    generator = torch.Generator().manual_seed(label_seed(seed, "calibration", handle.spec.name))
+    try:
+        step, shown = environment.reset(), []
+        for _ in range(num_steps):
+            shown.append(step.observation.clone())
+            step = environment.step(torch.multinomial(step.legal.float(), 1, generator=generator)[:, 0])
+    finally:
+        environment.close()
+    return torch.cat(shown)
 
 
 class TrainingState:
@@ -63,13 +80,15 @@ class TrainingState:
         spec = handle.spec
         self.learner.add_game(spec)
         self.learner.averaged.requires_grad_(False)
+        if spec.observation.kind == ObservationKind.VECTOR:
+            shown = random_observations(handle, CALIBRATION_STEPS, config.seed)
+            for network in (self.learner.network, self.learner.averaged):
+                network.encoders.calibrate_(network.games[spec.name], shown)
         copies = config.selfplay.copies
         environment = handle.environment(copies, label_seed(config.seed, "environment", spec.name) % 2**31)
         window = config.learner.unroll + config.learner.n_step + 1
         buffer = ReplayBuffer(spec, copies, config.replay, window, config.learner.consistency_loss > 0)
-        self.games[spec.name] = ActiveGame(
-            handle, Collector(spec, environment, config.selfplay, config.seed), buffer
-        )
+        self.games[spec.name] = ActiveGame(handle, Collector(spec, environment, config.selfplay, config.seed), buffer)
         return self.games[spec.name]
 
     def ready_buffers(self) -> dict[str, ReplayBuffer]:

@@ -14,10 +14,12 @@ from agents.reanalyse import reanalyse_
 from agents.selfplay import EndedEpisodes, collect_step
 from gurgeh.config import RunConfig
 from gurgeh.configure import to_dict
-from gurgeh.evaluate import play_episodes, built_in, optimal_share, summarize
+from gurgeh.episodes import play_episodes
+from gurgeh.evaluate import built_in, optimal_share
 from gurgeh.live import GameRow, Progress, Snapshot
 from gurgeh.measure import measure
 from gurgeh.rundir import RunDirectory, versions
+from gurgeh.scores import summarize
 from gurgeh.state import TrainingState
 from gurgeh.tensorboard import ScalarWriter
 from gurgeh.validation import FrozenSet, build_frozen_set, frozen_path, load_frozen_set, save_frozen_set
@@ -45,7 +47,6 @@ class Trainer:
         self.seconds = 0.0  # of earlier sessions of this run
         self.scores: dict[str, tuple[str, float]] = {}  # game -> name and value of its newest score
         self._sums: dict[str, dict[str, float]] = {}
-        self._summed = 0
         self._started = time.monotonic()
         self._marked = (self._started, 0, 0)  # time, updates, env_steps at the last line of metrics
 
@@ -60,9 +61,7 @@ class Trainer:
                 return False
             for name in state.schedule.due(state.updates):
                 self.introduce(name)
-            ended = collect_step(
-                state.network, self.collectors(), self.buffers(), state.scales, config.search
-            )
+            ended = collect_step(state.network, self.collectors(), self.buffers(), state.scales, config.search)
             self.note_episodes(ended)
             buffers = state.ready_buffers()
             if not buffers:
@@ -149,33 +148,32 @@ class Trainer:
 
     def note_losses(self, report: dict[str, dict[str, Any]]) -> None:
         """Sum up losses for the next line of metrics; stop the run at a loss that is no number."""
-        total = float(report["all games"]["loss"])
-        if not math.isfinite(total):
+        total = report["all games"]["loss"]
+        if not math.isfinite(total + report["all games"]["gradient_norm"]):
             last = self.run.latest_step()
             kept = f"the last good checkpoint is {last}" if last is not None else "no checkpoint was saved yet"
             raise FloatingPointError(
-                f"the loss is {total} at update {self.state.updates}; {kept}. Lower learner.lr "
+                f"the loss is {total} and its gradient {report['all games']['gradient_norm']} at update {self.state.updates}; {kept}. Lower learner.lr "
                 f"(now {self.config.learner.lr}) or learner.max_grad_norm and go on with --resume, or start anew"
             )
         for group, losses in report.items():
             sums = self._sums.setdefault(group, {})
-            for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + float(value)
-        self._summed += 1
+            for name, value in (losses | {"updates": 1}).items():
+                sums[name] = sums.get(name, 0.0) + value
         newest = next(reversed(self.state.games))
         if newest in report:
-            self.state.schedule.observe(sum(float(value) for value in report[newest].values()))
+            self.state.schedule.observe(sum(report[newest].values()))
 
     def log(self) -> None:
         """One line of metrics: means since the last line."""
         state, now = self.state, time.monotonic()
         games = {
-            name: {head: value / self._summed for head, value in self._sums.get(name, {}).items()}
+            name: self._means(name)
             | {"value_scale": state.scales[name], "env_steps": len(game.collector.score) * game.collector.num_steps}
             | ({"recent_return": sum(game.recent) / len(game.recent)} if game.recent else {})
             for name, game in state.games.items()
         }
-        overall = {head: value / self._summed for head, value in self._sums["all games"].items()}
+        overall = self._means("all games")
         before, updates, env_steps = self._marked
         span = max(now - before, 1e-9)
         record = {
@@ -194,8 +192,13 @@ class Trainer:
         if self.board is not None:
             self.board.add(state.updates, {key: record[key] for key in ("games", "all_games", "time")})
             self.board.flush()
-        self._marked, self._sums, self._summed = (now, state.updates, state.env_steps), {}, 0
+        self._marked, self._sums = (now, state.updates, state.env_steps), {}
         self.show(record)
+
+    def _means(self, group: str) -> dict[str, float]:
+        """Mean losses of a game since the last line of metrics, over the updates that it took part in."""
+        sums = self._sums.get(group, {"updates": 0})
+        return {head: value / sums["updates"] for head, value in sums.items() if head != "updates"}
 
     def show(self, record: dict[str, Any]) -> None:
         """What a person sees of a line of metrics."""
@@ -255,6 +258,12 @@ class Trainer:
         state = self.state
         if state.updates == self.saved and self.run.latest_step() == self.saved:
             return
+        for name, weights in state.learner.network.named_parameters():
+            if not bool(weights.isfinite().all()):
+                raise FloatingPointError(
+                    f"the weights {name} are no longer finite at update {state.updates}; nothing was saved over the "
+                    f"checkpoint of update {self.run.latest_step()}. Lower learner.lr (now {self.config.learner.lr})"
+                )
         self.run.save_checkpoint(
             state.updates,
             {
@@ -264,7 +273,6 @@ class Trainer:
                     "seconds": self.seconds + time.monotonic() - self._started,
                     "scores": {name: list(score) for name, score in self.scores.items()},
                     "sums": self._sums,
-                    "summed": self._summed,
                 },
             },
             keep=self.config.checkpoint.keep,
@@ -275,12 +283,14 @@ class Trainer:
         """Continue from a checkpoint: everything is as it was when it was saved."""
         state = self.state
         state.load_state_dict(saved)
+        # Only now that everything has been read and fits is anything on disk changed.
+        self.run.cut_back(step)
         for name in state.games:
             if self.config.monitor.enabled:
                 self.frozen[name] = load_frozen_set(frozen_path(self.run.path / "validation", name))
         self.monitor.load_state_dict(saved["monitor"], state.updates, state.env_steps)
         trainer = saved["trainer"]
-        self.seconds, self._sums, self._summed = trainer["seconds"], trainer["sums"], trainer["summed"]
+        self.seconds, self._sums = trainer["seconds"], trainer["sums"]
         self.scores = {name: (str(label), value) for name, (label, value) in trainer["scores"].items()}
         self.saved = step
         self._marked = (time.monotonic(), state.updates, state.env_steps)

@@ -101,7 +101,7 @@ def _run(args: argparse.Namespace) -> dict[str, Any]:
             raise ValueError(f"none of {', '.join(chosen)} can be played against {', '.join(opponents)}")
     directory = Path(args.save) if args.save else loaded.path / "evaluations"
     return evaluate_players(
-        args.run, players, config, args.seed, opponents, directory, loaded.step, _manifest_hash(loaded), not args.game
+        args.run, players, config, args.seed, opponents, directory, loaded.step, manifest_hash(loaded), not args.game
     )  # fmt: skip
 
 
@@ -148,7 +148,7 @@ def evaluate_players(
     }  # fmt: skip
 
 
-def _manifest_hash(loaded: LoadedRun) -> str:
+def manifest_hash(loaded: LoadedRun) -> str:
     """The sha256 that the checkpoint's manifest gives itself."""
     from gurgeh.checkpoint import read_manifest
     from gurgeh.rundir import RunDirectory

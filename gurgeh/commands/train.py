@@ -23,10 +23,14 @@ def add_parser(subparsers: Any) -> None:
     )  # fmt: skip
     parser.add_argument("arguments", nargs="*", metavar="CONFIG | KEY=VALUE", help="a YAML file, then settings")
     parser.add_argument("--games", help="games, separated by commas: names (`gurgeh games list`) or files")
-    parser.add_argument("--name", help="name of the run: the folder runs/NAME (default: the config's name and a number)")
+    parser.add_argument(
+        "--name", help="name of the run: the folder runs/NAME (default: the config's name and a number)"
+    )
     parser.add_argument("--runs", default="runs", help="folder that runs are written to (default: %(default)s)")
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder")
-    parser.add_argument("--checkpoint", type=int, metavar="UPDATE", help="with --resume: from this checkpoint, not the last")
+    parser.add_argument(
+        "--checkpoint", type=int, metavar="UPDATE", help="with --resume: from this checkpoint, not the last"
+    )
     parser.add_argument("--add-game", action="append", default=[], metavar="NAME", help="with --resume: one game more")
     parser.add_argument("--no-evaluation", action="store_true", help="leave out the evaluation at the end")
     parser.settings = "gurgeh.config:RunConfig"

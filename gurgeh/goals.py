@@ -1,0 +1,59 @@
+"""What a run must reach, written in its config and judged by its final evaluation."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+MEASURES = ("return", "optimal", "win", "draw", "loss", "score")
+FORM = re.compile(
+    r"(?P<game>\S+) (?P<measure>[a-z]+)(?: against (?P<opponent>\S+))? (?P<sign>>=|<=) (?P<bound>-?[0-9.]+)"
+)
+
+
+class Goal(NamedTuple):
+    """`GAME MEASURE [against OPPONENT] >= NUMBER`; shares (optimal, win, ...) lie in 0..1."""
+
+    game: str
+    measure: str
+    opponent: str | None
+    sign: str
+    bound: float
+
+
+class Judged(NamedTuple):
+    """A goal and what was found; None where the evaluation did not measure it."""
+
+    goal: Goal
+    found: float | None
+
+    @property
+    def met(self) -> bool:
+        if self.found is None:
+            return False
+        return self.found >= self.goal.bound if self.goal.sign == ">=" else self.found <= self.goal.bound
+
+
+def parse_goal(text: str) -> Goal:
+    """Raises ValueError for a text that is no goal."""
+    match = FORM.fullmatch(text.strip())
+    if match is None or match["measure"] not in MEASURES:
+        raise ValueError(
+            f"goal {text!r} is not written GAME MEASURE [against OPPONENT] >= NUMBER with one of {', '.join(MEASURES)}"
+        )
+    return Goal(match["game"], match["measure"], match["opponent"], match["sign"], float(match["bound"]))
+
+
+def judge(goals: list[str], report: dict[str, Any]) -> list[Judged]:
+    """Each goal against the report of `gurgeh evaluate` (schema evaluations/1)."""
+    return [Judged(goal, _find(goal, report)) for goal in map(parse_goal, goals)]
+
+
+def _find(goal: Goal, report: dict[str, Any]) -> float | None:
+    for entry in report["games"]:
+        if entry["game"] != goal.game or (goal.opponent is not None and goal.opponent not in entry["players"][1:]):
+            continue
+        value = entry["summary"].get(goal.measure)
+        if value is not None:
+            return float(value["mean"] if isinstance(value, dict) else value)
+    return None
