@@ -17,8 +17,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba import carray  # pyright: ignore[reportPrivateImportUsage]
 
-from search.compile import compiled
+from search.compile import compiled, pointer
 
 NONE = -1  # candidate: every action is visited
 STALE = -2  # candidate: must be looked for again
@@ -338,8 +339,8 @@ def _clear_(new, nodes, stats, edges, logits):
 
 
 @compiled
-def _expand_(k, nodes, edges, logits, slot, step_logits):
-    """Writes the links and the prior of a new node."""
+def _expand_(nodes, edges, logits, slot, step_logits, start):
+    """Writes the links and the prior of a new node; its logits begin at step_logits[start]."""
     parent, node = nodes[slot.leaf_parent], nodes[slot.new]
     edges[slot.leaf_parent, slot.leaf_action] = slot.new
     node.parent, node.action, node.visits = slot.leaf_parent, slot.leaf_action, 0
@@ -349,7 +350,7 @@ def _expand_(k, nodes, edges, logits, slot, step_logits):
     parent.candidate, node.candidate = STALE, UNKNOWN
     for a in range(logits.shape[1]):
         edges[slot.new, a] = -1
-        logits[slot.new, a] = step_logits[k, a]
+        logits[slot.new, a] = step_logits[start + a]
 
 
 @compiled
@@ -387,17 +388,28 @@ def _backup_(leaf, nodes, stats, row, returns):
 
 
 @compiled
-def expand_and_backup_(
-    nodes, stats, edges, logits, rows, slots, reward, discount, step_logits, value, to_play, exists, exists_by_row
-):
+def _at(address, size, dtype):
+    """The `size` numbers at an address."""
+    return carray(pointer(address), (size,), dtype)  # pyright: ignore[reportCallIssue]
+
+
+@compiled
+def expand_and_backup_(nodes, stats, edges, logits, rows, slots, answer, exists, exists_by_row):
     """Expansion and backup of the slots' simulations; the first slot whose mover is no seat, or -1.
 
-    exists: [K, A] of the new nodes, or [B, A] of the rows if exists_by_row; [0, 0]: every action exists.
+    answer: address and row stride, in items, of the K rows of reward [K, P], value [K, P], prior_logits [K, A],
+    discount [K] (float32) and to_play [K] (int64); their last axis is dense. exists: [K, A] of the new nodes, or
+    [B, A] of the rows if exists_by_row; [0, 0]: every action exists.
     """
-    num_players = reward.shape[1]
+    num_slots, num_actions, num_players = slots.shape[0], logits.shape[2], stats.shape[3]
+    reward = _at(answer[0], num_slots * answer[1] + num_players, np.float32)
+    value = _at(answer[2], num_slots * answer[3] + num_players, np.float32)
+    step_logits = _at(answer[4], num_slots * answer[5] + num_actions, np.float32)
+    discounts = _at(answer[6], num_slots * answer[7] + 1, np.float32)
+    seats = _at(answer[8], num_slots * answer[9] + 1, np.int64)
     returns = np.empty(num_players, np.float32)
-    for k in range(reward.shape[0]):
-        slot, seat = slots[k], to_play[k]
+    for k in range(num_slots):
+        slot, seat, discount = slots[k], seats[k * answer[9]], discounts[k * answer[7]]
         if seat < 0 or seat >= num_players:
             return k
         b, new, leaf = slot.row, slot.new, slot.existing
@@ -406,15 +418,16 @@ def expand_and_backup_(
             _clear_(new, tree, stat, edges[b], logits[b])
         else:
             leaf = new
-            _expand_(k, tree, edges[b], logits[b], slot, step_logits)
-            closed = discount[k] == 0
+            _expand_(tree, edges[b], logits[b], slot, step_logits, k * answer[5])
+            closed = discount == 0
             if exists.shape[0] > 0:
                 closed |= not _leave_out_(logits[b, new], exists[b if exists_by_row else k])
             node = tree[new]
-            node.closed, node.discount, node.to_play = closed, discount[k], seat
+            node.closed, node.discount, node.to_play = closed, discount, seat
             for p in range(num_players):
                 stat[new, VALUE, p] = 0
-                stat[new, RAW, p], stat[new, REWARD, p] = value[k, p], reward[k, p]
+                stat[new, RAW, p] = value[k * answer[3] + p]
+                stat[new, REWARD, p] = reward[k * answer[1] + p]
         _backup_(leaf, tree, stat, rows[b], returns)
     return -1
 

@@ -162,25 +162,40 @@ _NO_EXISTS = np.empty((0, 0), np.bool_)
 
 def _absorb_(trees: tuple, slots: np.ndarray, step: Step, exists: np.ndarray | None) -> None:
     """The slots' new nodes from the model's answer, and the backups. exists: [B, A], of the rows."""
+    num_slots, num_actions, num_players = len(slots), trees[3].shape[2], trees[1].shape[3]
     by_row = step.exists is None
     if step.exists is not None:
         exists = step.exists.contiguous().numpy()
-    bad = kernels.expand_and_backup_(
-        *trees,
-        slots,
-        _float(step.reward),
-        _float(step.discount),
-        _float(step.prior_logits),
-        _float(step.value),
-        step.to_play.contiguous().numpy(),
-        _NO_EXISTS if exists is None else exists,
-        by_row,
+        if exists.shape != (num_slots, num_actions):
+            raise ValueError(f"Step.exists must have shape {[num_slots, num_actions]}, found {list(exists.shape)}")
+    # The names keep alive what the addresses point to until the kernel is done.
+    reward, value = (
+        _dense("reward", step.reward, num_slots, num_players),
+        _dense("value", step.value, num_slots, num_players),
     )
+    logits = _dense("prior_logits", step.prior_logits, num_slots, num_actions)
+    discount, to_play = _dense("discount", step.discount, num_slots, 1), _dense("to_play", step.to_play, num_slots, 1)
+    answer = tuple(number for x in (reward, value, logits, discount, to_play) for number in (x.data_ptr(), x.stride(0)))
+    bad = kernels.expand_and_backup_(*trees, slots, answer, _NO_EXISTS if exists is None else exists, by_row)
     if bad >= 0:
-        row, new, seats = slots["row"][bad], slots["new"][bad], step.reward.shape[1]
+        row, new = slots["row"][bad], slots["new"][bad]
         raise ValueError(
-            f"Step.to_play of row {row} is {int(step.to_play[bad])} in simulation {new}: not a seat of {seats} players"
+            f"Step.to_play of row {row} is {int(step.to_play[bad])} in simulation {new}: "
+            f"not a seat of {num_players} players"
         )
+
+
+def _dense(name: str, tensor: Tensor, num_rows: int, width: int) -> Tensor:
+    """The tensor as the kernel reads it by address: on the CPU, float32 (to_play: int64), dense last axis."""
+    if tensor.numel() != num_rows * width or not tensor.is_cpu:
+        raise ValueError(
+            f"Step.{name} must have {num_rows} rows of {width} on the CPU, "
+            f"found {list(tensor.shape)} on {tensor.device}"
+        )
+    dtype = torch.int64 if name == "to_play" else torch.float32
+    if tensor.dtype != dtype or (width > 1 and tensor.stride(1) != 1):
+        return tensor.to(dtype).contiguous()
+    return tensor
 
 
 def _decide(plan: Plan, store: Store, rules: np.ndarray, noise: np.ndarray) -> Result:

@@ -81,6 +81,19 @@ def test_bad_steps_are_refused(message, engine):
         search.gumbel_muzero(ROOT, broken, 3, engine=ENGINES[engine])
 
 
+def test_a_step_of_another_size_later_on_is_refused():
+    """The CPU kernels read by address: a later answer of fewer rows must not make them read beyond it."""
+    calls = []
+
+    def shrinking(embedding, action):
+        calls.append(0)
+        step = MODEL.step(embedding, action)
+        return step._replace(prior_logits=step.prior_logits[:2]) if len(calls) == 3 else step
+
+    with pytest.raises(ValueError, match=r"Step\.prior_logits must have 3 rows of 4"):
+        search.gumbel_muzero(ROOT, shrinking, 5, engine=ENGINES["numba"])
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_mover_out_of_range_is_refused(engine):
     def broken(embedding, action):

@@ -375,6 +375,34 @@ def test_reduced_precision_of_the_network_is_taken_as_float32(engine, policy):
     assert torch.equal(first.policy_target, second.policy_target)
 
 
+def test_strided_answers_are_read_right(engine, policy):
+    """Heads split from one wide output, a broadcast discount, and a transposed one."""
+    run, config = policy
+    model = random_model(24, 5, 2, 0.0, 1.0)
+
+    def strided(embedding, action):
+        step = model.step(embedding, action)
+        wide = torch.cat([step.value, step.prior_logits, step.reward], dim=1)
+        value, logits, reward = wide.split([2, 5, 2], dim=1)
+        transposed = reward.T.contiguous().T
+        assert not value.is_contiguous()
+        assert transposed.stride(1) != 1
+        seats = torch.stack([step.to_play, step.to_play], dim=1)[:, 1]
+        return step._replace(
+            value=value, prior_logits=logits, reward=transposed, discount=torch.tensor(0.9).expand(4), to_play=seats
+        )
+
+    def dense(embedding, action):
+        return model.step(embedding, action)._replace(discount=torch.full((4,), 0.9))
+
+    root = model.root(4, 1.0, 24)
+    first, second = (run(root, f, 16, config(), engine=engine) for f in (strided, dense))
+    assert torch.equal(first.tree.child, second.tree.child)
+    assert torch.equal(first.tree.raw_value, second.tree.raw_value)
+    assert torch.equal(first.tree.reward, second.tree.reward)
+    assert torch.equal(first.policy_target, second.policy_target)
+
+
 def test_steps_are_copied(engine, policy):
     """A model may reuse its output buffers from call to call, and the root's tensors stay as they were."""
     run, config = policy
