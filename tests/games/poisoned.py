@@ -1,0 +1,34 @@
+"""A game whose reward is no number once its copies have played 60 moves: what a broken game does to a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import torch
+
+from envs.game import Playable
+
+found = importlib.util.spec_from_file_location("gurgeh_test_identity", Path(__file__).with_name("identity.py"))
+assert found
+assert found.loader
+identity = importlib.util.module_from_spec(found)
+found.loader.exec_module(identity)
+
+
+class Poisoned(identity.Identity):
+    """The identity game; counts its moves."""
+
+    spec = dataclasses.replace(identity.Identity.spec, name="poisoned")
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def play(self, state, action) -> Playable:
+        self.calls += 1
+        played = super().play(state, action)
+        return played._replace(reward=torch.full_like(played.reward, torch.nan)) if self.calls > 60 else played
+
+
+GAME = Poisoned
