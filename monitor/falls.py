@@ -79,7 +79,7 @@ def scan(
     p = (1 + beaten) / (surrogates + 1)
 
     best = search.polish(loss, columns, found)
-    held = _held(x, loss, best)
+    held = _held(x, np.log(loss), best)
     snr = best.size / best.sigma if best.sigma > 0 else np.inf
     fell = p <= ALPHA and best.size >= MIN_SIZE and snr >= MIN_SNR and held
     plateau = _plateau(x, np.log(loss), best.place - best.scale * WIDTH / 2, best.phi)
@@ -203,16 +203,19 @@ def _project_out(values: np.ndarray, tangents: np.ndarray) -> np.ndarray:
     return values - basis @ (basis.T @ values)
 
 
-def _held(x: np.ndarray, loss: np.ndarray, best: _Found) -> bool:
-    """Whether the loss is still down in the second half of the 0.15 decade after the fall is 90 % over.
+def _held(x: np.ndarray, y: np.ndarray, best: _Found) -> bool:
+    """Whether log losses y [n] are still down in the second half of the 0.15 decade after the fall is 90 % over.
 
-    "Down" is by more than half of the step, against the null that was fitted without it.
+    "Down" is by more than half of the step against the 0.15 decade before it begins. The smooth fall on the way is not
+    taken off: a fit of the null would bend towards a loss that comes back.
     """
-    over = best.place + best.scale * WIDTH / 2
+    half_width = best.scale * WIDTH / 2
+    begin, over = best.place - half_width, best.place + half_width
+    early = (x >= begin - HOLD) & (x <= begin)
     late = (x >= over + HOLD / 2) & (x <= over + HOLD)
-    if not late.any() or x[-1] < over + HOLD - 1e-9:
+    if not early.any() or not late.any() or x[-1] < over + HOLD - 1e-9:
         return False
-    return bool(np.log(loss / best.fit)[late].mean() <= -best.size / 2)
+    return bool(y[late].mean() <= y[early].mean() - best.size / 2)
 
 
 def _plateau(x: np.ndarray, y: np.ndarray, end: float, phi: float) -> tuple[float, float] | None:

@@ -48,10 +48,13 @@ def test_a_rise_is_no_fall():
     assert scan(S, loss, np.random.default_rng(0), surrogates=99).kind == "none"
 
 
-def test_a_fall_that_comes_back_is_not_held():
-    dip = fall(0.4, 3.3, 0.01) - fall(0.4, 3.4, 0.01)
-    found = scan(S, np.exp(noise(0.3, 0.02, 3) + dip), np.random.default_rng(0), surrogates=249)
-    assert found.kind == "none"
+@pytest.mark.parametrize(("back", "held"), [(3.38, False), (3.40, False), (3.6, True)])
+def test_a_fall_that_comes_back_within_a_seventh_of_a_decade_is_not_held(back, held):
+    dip = fall(0.4, 3.3, 0.01) - fall(0.4, back, 0.01)
+    found = scan(S, np.exp(noise(0.3, 0.02, 3) + dip), np.random.default_rng(0), surrogates=9)
+    assert np.log10(found.step) == pytest.approx(3.3, abs=0.02)
+    assert found.held is held
+    assert held or found.kind == "none"
 
 
 def test_smooth_learning_is_seldom_called_a_fall():
