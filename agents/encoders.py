@@ -45,23 +45,19 @@ def board_cells(grid: Tensor) -> Tensor:
 
 
 class GridEncoder(nn.Module):
-    """Planes [B, C, H, W] -> [B, L, D]: convolutions, then each cell through the weights of its place."""
+    """Planes [B, C, H, W] -> [B, L, D]: convolutions, then a readout to the latent's tokens."""
 
     def __init__(self, config: NetworkConfig, num_tokens: int, seed: int):
         super().__init__()
-        self.num_tokens, self.width, self.channels, self.seed = num_tokens, config.width, config.channels, seed
-        board = seeded(nn.Conv2d(BOARD_PLANES, config.channels, 3, padding=1, bias=True), seed, "board planes")
+        self.channels, self.seed = config.channels, seed
+        board = seeded(nn.Conv2d(BOARD_PLANES, config.channels, 3, padding=1), seed, "board planes")
         self.board_weight, self.bias = nn.Parameter(board.weight.detach()), nn.Parameter(board.bias.detach())
         self.own_weight = nn.ParameterDict()  # game index -> [channels, planes of its own, 3, 3]
         self.blocks = nn.ModuleList(
             seeded(nn.Conv2d(config.channels, config.channels, 3, padding=1), seed, f"grid {i}")
             for i in range(config.encoder_blocks)
         )
-        # By place: a dictionary of square rings, so that a larger board adds parameters and changes none.
-        self.rings = nn.ParameterDict()  # ring r holds cells with max(row, column) == r: [2r + 1, channels, L * D]
-        self.readout_bias = nn.Parameter(torch.zeros(num_tokens * config.width))
-        self.sides: dict[int, tuple[int, int]] = {}  # game index -> (H, W)
-        self.orders: dict[int, Tensor] = {}  # game index -> where each cell of the board lies in the rings
+        self.readout = PlaceReadout(config, seed) if num_tokens == 1 else MapReadout(config, seed)
 
     def add_game(self, spec: GameSpec, index: int) -> None:
         planes, height, width = spec.observation.shape
@@ -71,28 +67,69 @@ class GridEncoder(nn.Module):
         if own:
             layer = seeded(nn.Conv2d(own, self.channels, 3, padding=1), self.seed, f"planes of {spec.name}")
             self.own_weight[str(index)] = nn.Parameter(layer.weight.detach())
-        outputs = self.num_tokens * self.width
-        gain = (2.0 / (self.channels * height * width)) ** 0.5
-        for ring in range(len(self.rings), max(height, width)):
-            source = torch.Generator().manual_seed(label_seed(self.seed, f"ring {ring}"))
-            noise = torch.randn(2 * ring + 1, self.channels, outputs, generator=source)
-            self.rings[str(ring)] = nn.Parameter(noise * gain)
-        self.sides[index] = (height, width)
-        self.orders[index] = torch.tensor([ring_position(r, c) for r in range(height) for c in range(width)])
+        self.readout.add_board(height, width)
 
     def forward(self, index: int, planes: Tensor) -> Tensor:
         """planes [B, C, H, W] of game `index`, any number type -> latent [B, L, D]."""
-        height, width = self.sides[index]
         own = [self.own_weight[str(index)]] if str(index) in self.own_weight else []
         shared = planes.shape[1] - (own[0].shape[1] if own else 0)
         weight = torch.cat([self.board_weight, *own], 1) if shared else own[0]
         grid = F.relu(F.conv2d(planes.float(), weight, self.bias, padding=1))
         for block in self.blocks:
             grid = grid + F.relu(block(grid))
-        rings = torch.cat([self.rings[str(ring)] for ring in range(max(height, width))])
-        places = rings[self.orders[index].to(rings.device)]  # [H * W, channels, L * D]
-        token = board_cells(grid).flatten(1) @ places.flatten(0, 1) + self.readout_bias
-        return token.unflatten(1, (self.num_tokens, self.width))
+        return self.readout(grid)
+
+
+class PlaceReadout(nn.Module):
+    """[B, channels, H, W] -> one token [B, 1, D]: a linear map whose weights belong to places counted from the top left.
+
+    Boards of different sizes share the weights of the places that they have in common. The weights are kept in square
+    rings, so that a larger board adds parameters and changes none.
+    """
+
+    def __init__(self, config: NetworkConfig, seed: int):
+        super().__init__()
+        self.channels, self.width, self.seed = config.channels, config.width, seed
+        self.rings = nn.ParameterDict()  # ring r holds cells with max(row, column) == r: [2r + 1, channels, D]
+        self.bias = nn.Parameter(torch.zeros(config.width))
+        self.orders: dict[tuple[int, int], Tensor] = {}  # (H, W) -> where each cell of the board lies in the rings
+
+    def add_board(self, height: int, width: int) -> None:
+        gain = (2.0 / (self.channels * height * width)) ** 0.5
+        for ring in range(len(self.rings), max(height, width)):
+            source = torch.Generator().manual_seed(label_seed(self.seed, f"ring {ring}"))
+            self.rings[str(ring)] = nn.Parameter(
+                torch.randn(2 * ring + 1, self.channels, self.width, generator=source) * gain
+            )
+        places = [ring_position(row, column) for row in range(height) for column in range(width)]
+        self.orders[height, width] = torch.tensor(places)
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """grid [B, channels, H, W] of a size that was added -> [B, 1, D]."""
+        size = grid.shape[2], grid.shape[3]
+        rings = torch.cat([self.rings[str(ring)] for ring in range(max(size))])
+        places = F.embedding(self.orders[size].to(rings.device), rings.flatten(1))  # [H * W, channels * D]
+        return (board_cells(grid).flatten(1) @ places.view(-1, self.width) + self.bias)[:, None]
+
+
+class MapReadout(nn.Module):
+    """[B, channels, H, W] -> a grid of tokens [B, L, D]: each cell keeps its place; larger boards are averaged down."""
+
+    def __init__(self, config: NetworkConfig, seed: int):
+        super().__init__()
+        self.side = config.latent_grid
+        self.lift = seeded(nn.Conv2d(config.channels, config.width, 1), seed, "lift")
+
+    def add_board(self, height: int, width: int) -> None:
+        """Every size fits."""
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """grid [B, channels, H, W] -> [B, side * side, D]."""
+        height, width = grid.shape[2:]
+        if max(height, width) > self.side:
+            grid = F.adaptive_avg_pool2d(grid, (min(height, self.side), min(width, self.side)))
+            height, width = grid.shape[2:]
+        return board_cells(F.pad(self.lift(grid), (0, self.side - width, 0, self.side - height)))
 
 
 def ring_position(row: int, column: int) -> int:

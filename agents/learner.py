@@ -67,22 +67,14 @@ class LearnerConfig:
     """Use the symmetries that a game declares as data augmentation."""
 
     def __post_init__(self) -> None:
-        at_least(
-            "learner",
-            self,
-            batch=1,
-            updates_per_step=1e-06,
-            start_steps=1,
-            reanalyse=0,
-            unroll=1,
-            n_step=1,
-            lr=0,
-            warmup=0,
-            decay_share=0,
-            max_grad_norm=0,
-            ema=0,
-            consistency_loss=0,
-        )
+        counts = {"batch": 1, "start_steps": 1, "reanalyse": 0, "unroll": 1, "n_step": 1, "warmup": 0}
+        amounts = {"updates_per_step": 1e-6, "lr": 0, "decay_share": 0, "max_grad_norm": 0, "ema": 0}
+        at_least("learner", self, **counts, **amounts, consistency_loss=0)
+
+    @property
+    def window(self) -> int:
+        """Consecutive steps that a sample needs."""
+        return self.unroll + self.n_step + 1
 
 
 class Sample(NamedTuple):

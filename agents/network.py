@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from agents.bounds import at_least
 from agents.encoders import Encoders, seeded
 from agents.support import bin_values, decode
-from agents.trunks import make_trunk
+from agents.trunks import known_trunk, make_trunk
 from envs.game import GameSpec
 
 CORE_PLAYERS = 2  # most players that need no head of their own for the next mover
@@ -57,9 +57,10 @@ class NetworkConfig:
     """False: every game has its own encoder and its own action embeddings (for comparison)."""
 
     def __post_init__(self) -> None:
-        at_least(
-            "network", self, width=1, hidden=1, blocks=1, latent_grid=1, channels=1, encoder_blocks=0, value_bins=3
-        )
+        sizes = {"width": 1, "hidden": 1, "blocks": 1, "latent_grid": 1, "channels": 1, "encoder_blocks": 0}
+        at_least("network", self, **sizes)
+        bin_values(self.value_bins, self.value_limit)
+        known_trunk(self.trunk)
 
 
 class Core(nn.Module):
@@ -140,7 +141,7 @@ class MultiGameNetwork(nn.Module):
         device, index = self.bins.device, len(self.specs)
         private = "" if self.config.shared_encoders else f"{spec.name}: "
         self.encoders.add_game(spec, index)
-        self._add_actions([private + key for key in spec.keys()])
+        self._add_actions([private + key for key in spec.keys()])  # noqa: SIM118
         embedding = torch.randn(self.trunk.condition_width, generator=generator(self.seed, "game", spec.name)) * 0.1
         self.game_embedding.append(nn.Parameter(embedding))
         hidden, bins = self.config.hidden, self.config.value_bins

@@ -53,6 +53,31 @@ class Window(NamedTuple):
     weight: Tensor  # [N] float32: importance weights, at most 1
 
 
+def row_fields(spec: GameSpec) -> dict[str, slice]:
+    """Where each field of a step lies. Everything but the observation is side by side in one row of float32, so that
+    a window is one gather."""
+    players, actions = spec.num_players, spec.num_actions
+    widths = {
+        "to_play": 1, "action": 1, "reward": players, "terminated": 1, "truncated": 1, "policy": actions,
+        "root_value": players, "final_value": players, "trainable": 1, "legal": actions,
+    }  # fmt: skip
+    ends = torch.tensor(list(widths.values())).cumsum(0).tolist()
+    return {name: slice(end - widths[name], end) for name, end in zip(widths, ends, strict=True)}
+
+
+def ring_length(spec: GameSpec, copies: int, config: ReplayConfig, window: int) -> int:
+    """Time steps of `copies` copies that the configuration keeps; ValueError where that is less than a window."""
+    width = next(reversed(row_fields(spec).values())).stop
+    step_bytes = torch.Size(spec.observation.shape).numel() * spec.observation.dtype.itemsize + 4 * width + 4
+    length = min(config.max_steps, config.max_bytes // step_bytes) // copies
+    if length <= window:
+        raise ValueError(
+            f"{spec.name}: replay.max_bytes={config.max_bytes} and replay.max_steps={config.max_steps} keep {length} "
+            f"steps of each of {copies} copies, a window needs {window + 1}; raise them or lower selfplay.copies"
+        )
+    return length
+
+
 class ReplayBuffer:
     """See the module's text. All tensors live on the CPU."""
 
@@ -60,24 +85,11 @@ class ReplayBuffer:
         """window: steps of a sample. keep_next: samples carry the following observations (consistency loss)."""
         self.spec, self.copies, self.config, self.window = spec, copies, config, window
         self.keep_next = keep_next
-        players, actions, shape = spec.num_players, spec.num_actions, spec.observation.shape
-        # Everything but the observation lies side by side in one row of float32, so that a window is one gather.
-        widths = {
-            "to_play": 1, "action": 1, "reward": players, "terminated": 1, "truncated": 1, "policy": actions,
-            "root_value": players, "final_value": players, "trainable": 1, "legal": actions,
-        }  # fmt: skip
-        ends = torch.tensor(list(widths.values())).cumsum(0).tolist()
-        self.fields = {name: slice(end - widths[name], end) for name, end in zip(widths, ends, strict=True)}
-        step_bytes = torch.Size(shape).numel() * spec.observation.dtype.itemsize + 4 * ends[-1] + 4
-        self.length = min(config.max_steps, config.max_bytes // step_bytes) // copies
-        if self.length <= window:
-            raise ValueError(
-                f"{spec.name}: replay.max_bytes={config.max_bytes} and replay.max_steps={config.max_steps} keep "
-                f"{self.length} steps of each of {copies} copies, a window needs {window + 1}; raise them or lower "
-                "selfplay.copies"
-            )
+        self.fields = row_fields(spec)
+        self.length = ring_length(spec, copies, config, window)
+        shape, width = spec.observation.shape, next(reversed(self.fields.values())).stop
         self.observation = torch.zeros(self.length, copies, *shape, dtype=spec.observation.dtype)
-        self.rows = torch.zeros(self.length, copies, ends[-1])  # [R, C, F]; actions up to 2**24 are exact in float32
+        self.rows = torch.zeros(self.length, copies, width)  # [R, C, F]; actions up to 2**24 are exact in float32
         self.mass = torch.zeros(self.length, copies)  # [R, C] priority ** priority_exponent; 0: never sampled
         self.num_added = 0  # time steps ever added
         self.largest_mass = 1.0
@@ -166,9 +178,10 @@ class ReplayBuffer:
 
     def write_(self, index: Tensor, policy: Tensor, root_value: Tensor) -> None:
         """New targets at flat positions [N]: policy [N, A], root_value [N, P]."""
-        rows = self.rows.view(-1, self.rows.shape[2])
-        rows[index, self.fields["policy"]] = policy
-        rows[index, self.fields["root_value"]] = root_value
+        # numpy, because it writes one row after the other: of two equal positions the later one always wins.
+        rows = self.rows.view(-1, self.rows.shape[2]).numpy()
+        rows[index.numpy(), self.fields["policy"]] = policy.numpy()
+        rows[index.numpy(), self.fields["root_value"]] = root_value.numpy()
 
     def set_priority_(self, index: Tensor, priority: Tensor) -> None:
         """priority [N] >= 0 for flat positions [N]."""

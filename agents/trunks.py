@@ -81,10 +81,15 @@ class ResNetTrunk(nn.Module):
 TRUNKS = {"mlp": MLPTrunk, "resnet": ResNetTrunk}
 
 
+def known_trunk(name: str) -> str:
+    """`name`, or ValueError where no trunk is called so."""
+    if name not in TRUNKS:
+        close = difflib.get_close_matches(name, TRUNKS, 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(f"network.trunk={name!r} is not one of {', '.join(TRUNKS)}{hint}")
+    return name
+
+
 def make_trunk(config: NetworkConfig, seed: int) -> MLPTrunk | ResNetTrunk:
     """The trunk that `config.trunk` names."""
-    if config.trunk not in TRUNKS:
-        close = difflib.get_close_matches(config.trunk, TRUNKS, 1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise ValueError(f"network.trunk={config.trunk!r} is not one of {', '.join(TRUNKS)}{hint}")
-    return TRUNKS[config.trunk](config, seed)
+    return TRUNKS[known_trunk(config.trunk)](config, seed)
