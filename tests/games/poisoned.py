@@ -1,4 +1,7 @@
-"""A game whose reward is no number once its copies have played 60 moves: what a broken game does to a run."""
+"""A game whose reward is no number once 8 copies have played 60 moves: what a broken game does to a run.
+
+Only steps of 8 copies (the self-play of the test) count, so that nobody else who plays it comes nearer to the end.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ found.loader.exec_module(identity)
 
 
 class Poisoned(identity.Identity):
-    """The identity game; counts its moves."""
+    """The identity game; counts its steps."""
 
     spec = dataclasses.replace(identity.Identity.spec, name="poisoned")
 
@@ -26,7 +29,7 @@ class Poisoned(identity.Identity):
         self.calls = 0
 
     def play(self, state, action) -> Playable:
-        self.calls += 1
+        self.calls += len(action) == 8
         played = super().play(state, action)
         return played._replace(reward=torch.full_like(played.reward, torch.nan)) if self.calls > 60 else played
 
