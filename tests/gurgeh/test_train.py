@@ -188,7 +188,7 @@ def child(number: int, seed: int, low: int, high: int, *arguments: str) -> subpr
 
 def test_killed_three_times_and_resumed_it_is_the_run_that_was_never_killed(base, tmp_path):
     run = tmp_path / "r"
-    stopped = child(signal.SIGKILL, 11, 14, 40, "--runs", str(tmp_path), "--name", "r", *TWO)
+    stopped = child(signal.SIGKILL, 11, 46, 60, "--runs", str(tmp_path), "--name", "r", *TWO)
     assert stopped.returncode == -signal.SIGKILL, stopped.stderr
     for seed in (12, 13):
         stopped = child(signal.SIGKILL, seed, 3, 12, "--resume", str(run))
