@@ -12,7 +12,7 @@ from agents.replay import ReplayConfig
 from agents.selfplay import SelfPlayConfig
 from gurgeh.evaluate import EvaluationConfig
 from gurgeh.goals import parse_goal
-from gurgeh.schedule import ScheduleConfig
+from gurgeh.schedule import Schedule, ScheduleConfig
 from monitor import MonitorConfig
 
 
@@ -78,5 +78,6 @@ class RunConfig:
             raise ValueError(f"games names {', '.join(sorted(doubled))} twice; each game joins once")
         for goal in self.goals:
             parse_goal(goal)
+        Schedule(self.schedule, self.games)  # refuses times that do not fit the games
         if self.threads < 1:
             raise ValueError(f"threads must be at least 1, found {self.threads}")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from agents.replay import ring_length
 from envs import registry
 from gurgeh.config import RunConfig
 from gurgeh.configure import load_config, to_dict
@@ -32,7 +33,7 @@ def train_session(args: argparse.Namespace) -> int:
         if args.games:
             overrides.insert(0, f"games=[{args.games}]")
         config = load_config(RunConfig, files[0] if files else None, overrides)
-        _check_games(config.games)
+        _check_games(config)
         run, step = _create(args, Path(files[0]).stem if files else "run", config), None
     with run:
         return _train(run, config, step, args)
@@ -63,16 +64,17 @@ def _resume(args: argparse.Namespace, overrides: list[str]) -> tuple[RunDirector
             raise ValueError(f"{name} is already in {args.resume}")
         old = {**old, "games": [*old["games"], name]}
     config = load_config(RunConfig, old, overrides)
-    _check_games(config.games)
+    _check_games(config)
     run.lock()
     return run, config, step
 
 
-def _check_games(names: list[str]) -> None:
-    """Refuse unknown games, and two names for one, before anything is written."""
+def _check_games(config: RunConfig) -> None:
+    """Refuse unknown games, two names for one, and buffers that are too small, before anything is written."""
     found: dict[str, str] = {}
-    for name in names:
+    for name in config.games:
         spec = registry.make(name).spec
+        ring_length(spec, config.selfplay.copies, config.replay, config.learner.window)
         if spec.name in found:
             raise ValueError(f"{found[spec.name]} and {name} are the same game, {spec.name}; name it once")
         found[spec.name] = name

@@ -86,14 +86,13 @@ class TrainingState:
                 network.encoders.calibrate_(network.games[spec.name], shown)
         copies = config.selfplay.copies
         environment = handle.environment(copies, label_seed(config.seed, "environment", spec.name) % 2**31)
-        window = config.learner.unroll + config.learner.n_step + 1
-        buffer = ReplayBuffer(spec, copies, config.replay, window, config.learner.consistency_loss > 0)
+        buffer = ReplayBuffer(spec, copies, config.replay, config.learner.window, config.learner.consistency_loss > 0)
         self.games[spec.name] = ActiveGame(handle, Collector(spec, environment, config.selfplay, config.seed), buffer)
         return self.games[spec.name]
 
     def ready_buffers(self) -> dict[str, ReplayBuffer]:
         """The buffers that hold enough to learn from."""
-        start, window = self.config.learner.start_steps, self.config.learner.unroll + self.config.learner.n_step + 1
+        start, window = self.config.learner.start_steps, self.config.learner.window
         return {
             name: game.buffer
             for name, game in self.games.items()

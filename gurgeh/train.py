@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import json
 import math
@@ -43,16 +44,20 @@ class Trainer:
         )  # fmt: skip
         self.frozen: dict[str, FrozenSet] = {}
         self.measure = measure(self.state.network, self.frozen)
-        self.board = ScalarWriter(run.path / "tensorboard", resumed) if config.logging.tensorboard else None
+        self.board: ScalarWriter | None = None
+        self.resumed = resumed
         self.seconds = 0.0  # of earlier sessions of this run
         self.scores: dict[str, tuple[str, float]] = {}  # game -> name and value of its newest score
         self._sums: dict[str, dict[str, float]] = {}
+        self._pace: collections.deque[tuple[float, int]] = collections.deque(maxlen=20)  # of the last lines of metrics
         self._started = time.monotonic()
         self._marked = (self._started, 0, 0)  # time, updates, env_steps at the last line of metrics
 
     def train(self, stop: Callable[[], bool] = lambda: False) -> bool:
         """Run to the end of the schedule; False if `stop()` asked for an end. Either way a checkpoint is saved."""
         state, config, every = self.state, self.config, self.config.checkpoint.every_updates
+        if config.logging.tensorboard:
+            self.board = ScalarWriter(self.run.path / "tensorboard", self.resumed)
         if self.run.latest_step() is None:
             self.save()  # so that there is always something to resume from
         while state.updates < config.schedule.updates:
@@ -148,13 +153,13 @@ class Trainer:
 
     def note_losses(self, report: dict[str, dict[str, Any]]) -> None:
         """Sum up losses for the next line of metrics; stop the run at a loss that is no number."""
-        total = report["all games"]["loss"]
-        if not math.isfinite(total + report["all games"]["gradient_norm"]):
+        total, gradient = report["all games"]["loss"], report["all games"]["gradient_norm"]
+        if not math.isfinite(total + gradient):
             last = self.run.latest_step()
             kept = f"the last good checkpoint is {last}" if last is not None else "no checkpoint was saved yet"
             raise FloatingPointError(
-                f"the loss is {total} and its gradient {report['all games']['gradient_norm']} at update {self.state.updates}; {kept}. Lower learner.lr "
-                f"(now {self.config.learner.lr}) or learner.max_grad_norm and go on with --resume, or start anew"
+                f"the loss is {total} and its gradient {gradient} at update {self.state.updates}; {kept}. "
+                f"Lower learner.lr (now {self.config.learner.lr}) or learner.max_grad_norm and go on with --resume"
             )
         for group, losses in report.items():
             sums = self._sums.setdefault(group, {})
@@ -216,11 +221,16 @@ class Trainer:
             )
             for name, losses in record["games"].items()
         ]
+        # The time left from the last lines together: a single one may hold an evaluation or a checkpoint.
+        self._pace.append((time.monotonic(), state.updates))
+        (first, before), (last, now) = self._pace[0], self._pace[-1]
+        seconds_per_update = (last - first) / (now - before) if now > before else None
         rate = times["updates_per_second"]
         self.progress.update(
             Snapshot(
                 update=state.updates, total_updates=total, elapsed=times["seconds"],
-                remaining=(total - state.updates) / rate if rate else None, env_steps=state.env_steps,
+                remaining=None if seconds_per_update is None else (total - state.updates) * seconds_per_update,
+                env_steps=state.env_steps,
                 env_steps_rate=times["env_steps_per_second"], update_rate=rate, games=tuple(rows),
             )
         )  # fmt: skip
