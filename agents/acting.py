@@ -25,7 +25,7 @@ class SearchConfig:
     """Root actions that sequential halving starts from (Danihelka et al. 2022)."""
     gamma: float = 0.997
     """Discount of one step."""
-    value_weight: float = 0.1
+    value_weight: float = 0.03
     """Weight of a difference of value that is one unit of the game's own scale, times (50 + most visits)."""
 
     def __post_init__(self) -> None:

@@ -81,7 +81,7 @@ class GridEncoder(nn.Module):
 
 
 class PlaceReadout(nn.Module):
-    """[B, channels, H, W] -> one token [B, 1, D]: a linear map whose weights belong to places counted from the top left.
+    """[B, channels, H, W] -> one token [B, 1, D]: a linear map whose weights belong to places, from the top left on.
 
     Boards of different sizes share the weights of the places that they have in common. The weights are kept in square
     rings, so that a larger board adds parameters and changes none.

@@ -37,19 +37,19 @@ class LearnerConfig:
     """Steps of a game (all copies together) that are stored before it is learnt from."""
     reanalyse: int = 0
     """Stored positions of each game that are searched again with the present network before an update."""
-    unroll: int = 3
+    unroll: int = 2
     """K, moves the model is unrolled along."""
     n_step: int = 20
     """Rewards summed before the value target leans on the search's value."""
     search_share: float = 0.0
     """Share of the search's own value of the position in the value target."""
-    lr: float = 2e-3
+    lr: float = 3e-3
     """Peak learning rate of AdamW."""
     warmup: int = 100
     """Updates over which the learning rate rises from 0 at the beginning."""
     final_lr_share: float = 0.1
     """The learning rate falls linearly to this share over the last part of the run ..."""
-    decay_share: float = 0.3
+    decay_share: float = 0.2
     """... which is this share of all updates."""
     weight_decay: float = 1e-4
     """AdamW's decoupled weight decay."""

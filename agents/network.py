@@ -37,13 +37,13 @@ class NetworkConfig:
 
     trunk: str = "mlp"
     """Kind of the shared trunk: mlp (one latent token) or resnet (a grid of tokens)."""
-    width: int = 64
+    width: int = 96
     """D, the width of one latent token."""
-    hidden: int = 128
+    hidden: int = 192
     """H, the hidden width of the trunk's layers and of the heads."""
     blocks: int = 1
     """Residual blocks of the trunk for each step of the model."""
-    latent_grid: int = 6
+    latent_grid: int = 8
     """Side of the grid of latent tokens of the resnet trunk (L = side squared)."""
     channels: int = 16
     """Channels of the convolutions of the grid encoder."""
@@ -154,7 +154,9 @@ class MultiGameNetwork(nn.Module):
             self.mover_heads[str(players)] = seeded(nn.Linear(hidden, players), self.seed, f"mover {players}", 0.1)
         self.specs.append(spec)
         self.games[spec.name] = index
-        self.tables = Tables.build(self.specs, self.action_index, private_keys=not self.config.shared_encoders)
+        self.tables = Tables.build(
+            self.specs, self.action_index, private_keys=not self.config.shared_encoders, side=self.config.latent_grid
+        )
         self.to(device)
         return index
 
@@ -267,7 +269,7 @@ class Tables(NamedTuple):
 
     action_row: Tensor  # [K, A] int64: row of the action tables; 0 where the game lacks the action
     exists: Tensor  # [K, A] bool
-    place: Tensor  # [K, A] int64: flattened (row, column) on a 256-wide board, -1 for moves that are no cell
+    place: Tensor  # [K, A] int64: row * 256 + column on the grid of latent tokens, -1 for moves that are no cell
     num_players: Tensor  # [K] int64
     num_values: Tensor  # [K] int64: stored numbers a value
     zero_sum: Tensor  # [K] bool
@@ -279,7 +281,8 @@ class Tables(NamedTuple):
         return Tables(whole[None], no[None], whole[None], whole, whole, no, torch.zeros(0))
 
     @staticmethod
-    def build(specs: Sequence[GameSpec], action_index: dict[str, int], private_keys: bool) -> Tables:
+    def build(specs: Sequence[GameSpec], action_index: dict[str, int], private_keys: bool, side: int) -> Tables:
+        """private_keys: no two games share an action. side: of the grid of latent tokens, for trunks that have one."""
         widest = max(spec.num_actions for spec in specs)
         rows = torch.zeros(len(specs), widest, dtype=torch.int64)
         exists = torch.zeros(len(specs), widest, dtype=torch.bool)
@@ -288,8 +291,12 @@ class Tables(NamedTuple):
             private = f"{spec.name}: " if private_keys else ""
             for action, key in enumerate(spec.keys()):
                 rows[index, action] = action_index[private + key]
-                if key.startswith("cell "):
-                    row, column = map(int, key.split()[1:])
+                if key.startswith("cell ") and len(spec.observation.shape) == 3:
+                    # A board larger than the grid is averaged down to it, and its cells with it.
+                    cell, sizes = map(int, key.split()[1:]), spec.observation.shape[-2:]
+                    row, column = (
+                        at * side // size if size > side else at for at, size in zip(cell, sizes, strict=True)
+                    )
                     place[index, action] = row * 256 + column
             exists[index, : spec.num_actions] = True
         return Tables(

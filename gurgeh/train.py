@@ -135,6 +135,7 @@ class Trainer:
             state.env_steps,
             learning_rate=state.learner.learning_rate(config.schedule.updates),
             batch_size=config.learner.batch,
+            replay_size=config.replay.max_steps,
             simulations=config.search.simulations,
             sampling_weights={name: 1.0 for name in state.games},
         )
