@@ -39,8 +39,11 @@ class LearnerConfig:
     """Stored positions of each game that are searched again with the present network before an update."""
     unroll: int = 2
     """K, moves the model is unrolled along."""
-    n_step: int = 20
+    n_step: int = 12
     """Rewards summed before the value target leans on the search's value."""
+    fresh_values: bool = True
+    """The value target leans on what the averaged network says of the position n steps on, not on what the search said
+    when it was played."""
     search_share: float = 0.0
     """Share of the search's own value of the position in the value target."""
     lr: float = 3e-3
@@ -224,14 +227,39 @@ class Learner:
     def sample(self, buffers: dict[str, ReplayBuffer], gamma: float) -> tuple[list[Sample], list[Tensor]]:
         """One batch of every game and the replay positions it came from."""
         samples, indices = [], []
-        for buffer in buffers.values():
-            window = buffer.sample(self.config.batch, self.generator)
+        windows = {name: buffer.sample(self.config.batch, self.generator) for name, buffer in buffers.items()}
+        if self.config.fresh_values:
+            windows = self._refresh(buffers, windows)
+        for name, buffer in buffers.items():
+            window = windows[name]
             sample = make_sample(buffer.spec, window, self.config, gamma)
             if self.config.symmetries and buffer.spec.symmetries is not None:
                 sample = apply_symmetries(sample, buffer.spec.symmetries, self.generator)
             samples.append(sample)
             indices.append(window.index)
         return samples, indices
+
+    @torch.no_grad()
+    def _refresh(self, buffers: dict[str, ReplayBuffer], windows: dict[str, Window]) -> dict[str, Window]:
+        """The windows with the averaged network's present values where value targets lean on them."""
+        ahead = slice(self.config.n_step, self.config.n_step + self.config.unroll + 1)
+        network, shown = self.averaged, {}
+        for name, window in windows.items():
+            shown[name] = buffers[name].observations(window.index_of[:, ahead].reshape(-1))
+        game = torch.cat([torch.full((len(seat),), network.games[name]) for name, (_, seat) in shown.items()])
+        latent = torch.cat([network.represent(name, observation) for name, (observation, _) in shown.items()])
+        seats = torch.cat([seat for _, seat in shown.values()])
+        most = int(network.tables.num_players[game].max())
+        values = network.decode_seats(network.heads(latent, game).value, game, seats, most)
+        fresh = {}
+        for (name, window), part in zip(
+            windows.items(), values.split([len(seat) for _, seat in shown.values()]), strict=True
+        ):
+            root_value = window.root_value.clone()
+            players = root_value.shape[2]
+            root_value[:, ahead] = part[:, :players].view(len(root_value), -1, players)
+            fresh[name] = window._replace(root_value=root_value)
+        return fresh
 
     def losses(self, samples: Sequence[Sample]) -> Losses:
         """Losses of every row, games in the order of `samples`."""

@@ -38,7 +38,8 @@ class Window(NamedTuple):
     """N stretches of W consecutive steps of one game, [N, W, ...]; they may run across the end of an episode."""
 
     observation: Tensor  # [N, *shape] of the first step only
-    next_observation: Tensor  # [N, W, *shape]
+    next_observation: Tensor  # [N, W, *shape], or empty without `keep_next`
+    index_of: Tensor  # [N, W] int64: flat position of each step in the ring
     legal: Tensor  # [N, A] bool, first step only
     to_play: Tensor  # [N, W] int64
     action: Tensor  # [N, W] int64
@@ -156,6 +157,7 @@ class ReplayBuffer:
         return Window(
             observation=seen[flat],
             next_observation=seen[index[:, 1:]] if self.keep_next else torch.empty(0),
+            index_of=index[:, :-1],
             legal=part["legal"][:, 0] > 0,
             to_play=part["to_play"][..., 0].long(),
             action=part["action"][..., 0].long(),
@@ -175,6 +177,11 @@ class ReplayBuffer:
         rows = self.rows.view(-1, self.rows.shape[2])[index]
         legal = rows[:, self.fields["legal"]] > 0
         return self.observation.flatten(0, 1)[index], legal, rows[:, self.fields["to_play"]][:, 0].long()
+
+    def observations(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Observations [..., *shape] and seats to move [...] int64 at flat positions [...]."""
+        seats = self.rows.view(-1, self.rows.shape[2])[index][..., self.fields["to_play"]][..., 0]
+        return self.observation.flatten(0, 1)[index], seats.long()
 
     def write_(self, index: Tensor, policy: Tensor, root_value: Tensor) -> None:
         """New targets at flat positions [N]: policy [N, A], root_value [N, P]."""

@@ -450,3 +450,24 @@ def test_reanalysis_stores_what_the_present_network_finds():
         assert value.shape[1] == spec.num_players
         if spec.zero_sum:
             assert torch.allclose(value.sum(1), torch.zeros(len(flat)), atol=1e-4)
+
+
+def test_fresh_values_are_the_averaged_networks_and_touch_only_the_positions_leant_on():
+    made = learner(MIXED)
+    buffers = experience(MIXED)
+    windows = {name: buffer.sample(8, torch.Generator().manual_seed(3)) for name, buffer in buffers.items()}
+    fresh = made._refresh(buffers, windows)
+    for name, window in windows.items():
+        buffer, ahead = buffers[name], range(CONFIG.n_step, CONFIG.n_step + CONFIG.unroll + 1)
+        for row in range(8):
+            for step in range(window.root_value.shape[1]):
+                if step not in ahead:
+                    expected = window.root_value[row, step]
+                else:
+                    # One position at a time, read straight from the ring.
+                    time, copy_ = divmod(int(window.index[row]), buffer.copies)
+                    seen = buffer.observation[(time + step) % buffer.length, copy_][None]
+                    game, seat = torch.tensor([made.averaged.games[name]]), window.to_play[row, step][None]
+                    heads = made.averaged.heads(made.averaged.represent(name, seen), game)
+                    expected = made.averaged.decode_seats(heads.value, game, seat, buffer.spec.num_players)[0]
+                assert torch.allclose(fresh[name].root_value[row, step], expected, atol=1e-4)
