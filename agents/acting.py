@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agents.bounds import at_least
+from agents.bounds import at_least, at_most
 from agents.model import SearchModel
 from agents.network import MultiGameNetwork
 from search import GumbelConfig, Result, RowScale, gumbel_muzero
@@ -30,6 +30,7 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         at_least("search", self, simulations=1, max_considered=1, gamma=0, value_weight=0)
+        at_most("search", self, gamma=1)
 
 
 def gumbel_config(config: SearchConfig, greedy: bool) -> GumbelConfig:

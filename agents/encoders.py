@@ -51,7 +51,7 @@ class GridEncoder(nn.Module):
         super().__init__()
         self.channels, self.seed = config.channels, seed
         board = seeded(nn.Conv2d(BOARD_PLANES, config.channels, 3, padding=1), seed, "board planes")
-        self.board_weight, self.bias = nn.Parameter(board.weight.detach()), nn.Parameter(board.bias.detach())
+        self.board_weight, self.bias = nn.Parameter(board.weight.detach()), nn.Parameter(torch.zeros(config.channels))
         self.own_weight = nn.ParameterDict()  # game index -> [channels, planes of its own, 3, 3]
         self.blocks = nn.ModuleList(
             seeded(nn.Conv2d(config.channels, config.channels, 3, padding=1), seed, f"grid {i}")
@@ -220,7 +220,9 @@ class Encoders(nn.Module):
         slot = str(kind) if self.config.shared_encoders else f"{kind}-{index}"
         if slot not in self.by_kind:
             self.by_kind[slot] = KINDS[kind](self.config, self.num_tokens, self.seed)
-        self.by_kind[slot].add_game(spec, index)
+        encoder = self.by_kind[slot]
+        assert isinstance(encoder, GridEncoder | VectorEncoder | PixelEncoder)
+        encoder.add_game(spec, index)
         self.slot[index] = slot
 
     def calibrate_(self, index: int, observations: Tensor) -> None:

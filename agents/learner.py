@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from agents.bounds import at_least
+from agents.bounds import at_least, at_most
 from agents.encoders import label_seed, seeded
 from agents.network import MultiGameNetwork, num_values, to_relative
 from agents.replay import ReplayBuffer, Window
@@ -72,7 +72,10 @@ class LearnerConfig:
     def __post_init__(self) -> None:
         counts = {"batch": 1, "start_steps": 1, "reanalyse": 0, "unroll": 1, "n_step": 1, "warmup": 0}
         amounts = {"updates_per_step": 1e-6, "lr": 0, "decay_share": 0, "max_grad_norm": 0, "ema": 0}
-        at_least("learner", self, **counts, **amounts, consistency_loss=0)
+        losses = {"value_loss": 0, "reward_loss": 0, "consistency_loss": 0, "weight_decay": 0}
+        shares = {"decay_share": 1, "final_lr_share": 1, "search_share": 1, "ema": 1}
+        at_least("learner", self, **counts, **amounts, **losses, search_share=0, final_lr_share=0)
+        at_most("learner", self, **shares)
 
     @property
     def window(self) -> int:
@@ -363,7 +366,7 @@ class Learner:
                 [losses.policy[0], losses.value[0], *(getattr(losses, head).mean(0) for head in heads[2:])]
             )
             by_game = torch.stack([part.mean(1) for part in means.split([len(s.action) for s in samples], 1)]).tolist()
-        report = {
+        report: dict[str, dict[str, float]] = {
             s.spec.name: dict(zip(heads, numbers, strict=True)) for s, numbers in zip(samples, by_game, strict=True)
         }
         return {**report, "all games": {"loss": float(total), "gradient_norm": float(norm)}}
@@ -372,7 +375,7 @@ class Learner:
     def _average(self) -> None:
         """Move the averaged weights towards the network's; faster at the beginning of a run."""
         decay = min(self.config.ema, (1 + self.num_updates) / (10 + self.num_updates))
-        torch._foreach_lerp_(
+        torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]
             [mine for mine, _ in self._averages], [theirs for _, theirs in self._averages], 1.0 - decay
         )
 

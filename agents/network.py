@@ -106,6 +106,8 @@ class Heads(NamedTuple):
 class MultiGameNetwork(nn.Module):
     """The network; `games` lists what it plays, in order of introduction."""
 
+    bins: Tensor  # [V] positions of the value bins, in units of a game's scale
+
     def __init__(self, config: NetworkConfig, specs: Sequence[GameSpec] = (), seed: int = 0):
         super().__init__()
         self.config, self.seed = config, seed

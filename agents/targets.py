@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from agents.replay import Window
+
 
 class Targets(NamedTuple):
     """Targets of K + 1 positions (the sampled one and K unrolled) and of the K moves between them."""
@@ -48,7 +50,7 @@ def n_step_returns(
     return total + gamma**n * goes_on[..., None] * root_value[:, n : n + length]
 
 
-def make_targets(window: NamedTuple, unroll: int, n: int, gamma: float, search_share: float = 0.0) -> Targets:
+def make_targets(window: Window, unroll: int, n: int, gamma: float, search_share: float = 0.0) -> Targets:
     """Targets from a replay `Window` of at least unroll + n + 1 steps.
 
     search_share: how much of the value target is the search's value of the position itself.

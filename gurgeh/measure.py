@@ -18,7 +18,7 @@ from agents.support import two_hot
 from envs.game import GameSpec
 from gurgeh.validation import FrozenSet
 from monitor import Measure
-from monitor.measures import undisturbed, unit_activity
+from monitor.measures import collect_activations, undisturbed
 
 CHUNK = 64  # positions in one call: fixed, so that a position's loss does not depend on how many are asked for
 
@@ -67,18 +67,9 @@ def activations(network: MultiGameNetwork, game: str, rows: FrozenSet) -> dict[s
     """layer -> [N, units] mean |activation| of the hidden layers that all games share."""
     index = torch.full((len(rows.phase),), network.games[game])
     latent = network.represent(game, rows.observation)
-    found: dict[str, np.ndarray] = {}
-    hooks = [
-        module.register_forward_hook(lambda _m, _i, out, name=name: found.__setitem__(name, unit_activity(out)))
-        for name, module in network.named_modules()
-        if isinstance(module, torch.nn.ReLU)
-    ]
-    try:
-        network.heads(network.transition(latent, index, rows.action[:, 0]), index)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return found
+    return collect_activations(
+        network, lambda: network.heads(network.transition(latent, index, rows.action[:, 0]), index), (torch.nn.ReLU,)
+    )
 
 
 def frozen_losses(network: MultiGameNetwork, spec: GameSpec, frozen: FrozenSet) -> dict[str, np.ndarray]:

@@ -27,6 +27,11 @@ class ScheduleConfig:
     def __post_init__(self) -> None:
         if self.updates < 1:
             raise ValueError(f"schedule.updates must be at least 1, found {self.updates}")
+        if self.window < 1 or self.longest < 1 or not 0 <= self.tolerance < 1:
+            raise ValueError(
+                "schedule.window and schedule.longest must be at least 1 and schedule.tolerance in 0..1, found "
+                f"{self.window}, {self.longest} and {self.tolerance}"
+            )
         if list(self.at) != sorted(self.at) or any(update < 0 for update in self.at):
             raise ValueError(f"schedule.at must rise from 0 on, found {list(self.at)}")
 
@@ -97,5 +102,12 @@ class Schedule:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.joined = [(str(game), int(update)) for game, update in state["joined"]]
+        joined = [(str(game), int(update)) for game, update in state["joined"]]
+        names = [game for game, _ in joined]
+        if names != self.games[: len(names)]:
+            raise ValueError(
+                f"the run already plays {', '.join(names)}, so `games` must begin with them in this order; found "
+                f"{', '.join(self.games)}: to add one use --add-game"
+            )
+        self.joined = joined
         self._window, self._previous, self._settled = list(state["window"]), state["previous"], state["settled"]

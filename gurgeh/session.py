@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,8 @@ def train_session(args: argparse.Namespace) -> int:
 def _create(args: argparse.Namespace, stem: str, config: RunConfig) -> RunDirectory:
     runs = Path(args.runs)
     if args.name:
+        if not re.fullmatch(r"\w[\w.-]*", args.name):
+            raise ValueError(f"--name {args.name!r} is no folder's name: use letters, digits, '.', '_' and '-'")
         return RunDirectory.create(runs / args.name, to_dict(config))
     number = 1
     while (runs / f"{stem}-{number}").exists():
@@ -89,6 +92,7 @@ def _train(run: RunDirectory, config: RunConfig, step: int | None, args: argpars
         try:
             if saved is not None and step is not None:
                 trainer.load(step, saved)
+                trainer.note_resume(run.config)
                 if to_dict(config) != run.config:
                     run.write_config(to_dict(config))
                 progress.say(f"going on from update {step} of {run.path}")

@@ -27,7 +27,17 @@ from gurgeh.validation import FrozenSet, build_frozen_set, frozen_path, load_fro
 from monitor import Monitor
 
 RECENT = 100  # self-play episodes in a game's running score
+# Sections that training does not notice; a game that joins has an entry of its own.
+UNTRAINED = ("games", "goals", "monitor", "evaluation", "checkpoint", "logging")
 UNROLL = 5  # moves that frozen validation positions are followed along
+
+
+def flattened(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested configuration with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
 
 
 class Trainer:
@@ -305,6 +315,18 @@ class Trainer:
         self.scores = {name: (str(label), value) for name, (label, value) in trainer["scores"].items()}
         self.saved = step
         self._marked = (time.monotonic(), state.updates, state.env_steps)
+
+    def note_resume(self, before: dict[str, Any]) -> None:
+        """Enter the resume in the ledger, and what the configuration changed; before: the run's config so far."""
+        updates, env_steps = self.state.updates, self.state.env_steps
+        self.monitor.ledger("resume", updates, env_steps, note=f"from the checkpoint of update {updates}")
+        old, new = flattened(before), flattened(to_dict(self.config))
+        changed = [key for key in new if old.get(key) != new[key] and key.split(".")[0] not in UNTRAINED]
+        if changed:
+            self.monitor.ledger(
+                "other", updates, env_steps, before={key: old.get(key) for key in changed},
+                after={key: new[key] for key in changed}, note="settings changed on resume",
+            )  # fmt: skip
 
     def note_session(self, resumed: int | None) -> None:
         """Which program ran this part of the run: kept beside the streams that are cut back."""

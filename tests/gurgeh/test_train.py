@@ -42,8 +42,10 @@ def train(runs: Path, *arguments: str) -> int:
 
 
 def lines(run: Path, stream: str) -> list[dict]:
+    """A stream's records, without the notes that a resume leaves in the ledger."""
     path = run / f"{stream}.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    records = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [record for record in records if record.get("kind") != "resume"]
 
 
 def without_time(record: dict) -> dict:
