@@ -36,7 +36,8 @@ class LearnerConfig:
     start_steps: int = 1_000
     """Steps of a game (all copies together) that are stored before it is learnt from."""
     reanalyse: int = 0
-    """Stored positions of each game that are searched again with the present network before an update."""
+    """Stored positions of each game that are searched again with the present network before an update. Their policies
+    are new targets; their values only where fresh_values is off or search_share is not 0."""
     unroll: int = 2
     """K, moves the model is unrolled along."""
     n_step: int = 12
@@ -45,7 +46,7 @@ class LearnerConfig:
     """The value target leans on what the averaged network says of the position n steps on, not on what the search said
     when it was played."""
     search_share: float = 0.0
-    """Share of the search's own value of the position in the value target."""
+    """Share of the search's own value of the position in the value target (needs n_step > unroll)."""
     lr: float = 3e-3
     """Peak learning rate of AdamW."""
     warmup: int = 100

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from agents.replay import ring_length
 from envs import registry
+from envs.check import check
 from gurgeh.config import RunConfig
 from gurgeh.configure import load_config, to_dict
 from gurgeh.live import Progress
@@ -76,7 +77,10 @@ def _check_games(config: RunConfig) -> None:
     """Refuse unknown games, two names for one, and buffers that are too small, before anything is written."""
     found: dict[str, str] = {}
     for name in config.games:
-        spec = registry.make(name).spec
+        handle = registry.make(name)
+        spec = handle.spec
+        if name.endswith(".py") or ".py:" in name:
+            check(handle).require()  # a game of the user's own: a second now saves a run that breaks half-way
         ring_length(spec, config.selfplay.copies, config.replay, config.learner.window)
         if spec.name in found:
             raise ValueError(f"{found[spec.name]} and {name} are the same game, {spec.name}; name it once")

@@ -166,11 +166,17 @@ class Trainer:
         """Sum up losses for the next line of metrics; stop the run at a loss that is no number."""
         total, gradient = report["all games"]["loss"], report["all games"]["gradient_norm"]
         if not math.isfinite(total + gradient):
+            bad = [
+                name
+                for name, heads in report.items()
+                if name in self.state.games and not math.isfinite(sum(heads.values()))
+            ]
             last = self.run.latest_step()
             kept = f"the last good checkpoint is {last}" if last is not None else "no checkpoint was saved yet"
             raise FloatingPointError(
                 f"the loss is {total} and its gradient {gradient} at update {self.state.updates}; {kept}. "
-                f"Lower learner.lr (now {self.config.learner.lr}) or learner.max_grad_norm and go on with --resume"
+                f"Lower learner.lr (now {self.config.learner.lr}) or learner.max_grad_norm and go on with --resume; "
+                f"or a game shows what is no number: not finite are the losses of {', '.join(bad) or 'no single game'}"
             )
         for group, losses in report.items():
             sums = self._sums.setdefault(group, {})
