@@ -68,6 +68,8 @@ def _resume(args: argparse.Namespace, overrides: list[str]) -> tuple[RunDirector
             raise ValueError(f"{name} is already in {args.resume}")
         old = {**old, "games": [*old["games"], name]}
     config = load_config(RunConfig, old, overrides)
+    if config.seed != run.config["seed"]:
+        raise ValueError(f"seed belongs to the run ({run.config['seed']}); for another one start a new run")
     _check_games(config)
     run.lock()
     return run, config, step
@@ -108,7 +110,8 @@ def _train(run: RunDirectory, config: RunConfig, step: int | None, args: argpars
     if not finished:
         print(f"stopped at update {trainer.state.updates} and saved; go on with: gurgeh train --resume {run.path}")
         return 130
-    print(f"finished {trainer.state.updates} updates, {trainer.state.env_steps:,} environment steps: {run.path}")
+    counts = f"{trainer.state.updates} updates, {trainer.state.env_steps:,} environment steps"
+    print(f"finished {counts} in {trainer.elapsed():.0f} s: {run.path}")
     if args.no_evaluation:
         return 0
     from gurgeh.final import final_evaluation

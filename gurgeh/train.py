@@ -27,8 +27,8 @@ from gurgeh.validation import FrozenSet, build_frozen_set, frozen_path, load_fro
 from monitor import Monitor
 
 RECENT = 100  # self-play episodes in a game's running score
-# Sections that training does not notice; a game that joins has an entry of its own.
-UNTRAINED = ("games", "goals", "monitor", "evaluation", "checkpoint", "logging")
+# Sections that training does not notice; a game that joins and a rate that jumps have entries of their own.
+UNTRAINED = ("games", "goals", "schedule", "monitor", "evaluation", "checkpoint", "logging")
 UNROLL = 5  # moves that frozen validation positions are followed along
 
 
@@ -105,6 +105,10 @@ class Trainer:
     # -- the parts ----------------------------------------------------------------------------------------------
 
     saved = 0  # update of the newest checkpoint
+
+    def elapsed(self) -> float:
+        """Seconds of training so far, earlier sessions of the run included."""
+        return self.seconds + time.monotonic() - self._started
 
     def collectors(self):
         """game -> Collector, in order of introduction."""
@@ -205,7 +209,7 @@ class Trainer:
             "all_games": overall | {"learning_rate": state.learner.learning_rate(self.config.schedule.updates)},
             # Times differ from run to run; everything else is the same for the same config and seed.
             "time": {
-                "seconds": self.seconds + now - self._started,
+                "seconds": self.elapsed(),
                 "updates_per_second": (state.updates - updates) / span,
                 "env_steps_per_second": (state.env_steps - env_steps) / span,
             },
@@ -297,7 +301,7 @@ class Trainer:
                 **state.state_dict(),
                 "monitor": self.monitor.state_dict(),
                 "trainer": {
-                    "seconds": self.seconds + time.monotonic() - self._started,
+                    "seconds": self.elapsed(),
                     "scores": {name: list(score) for name, score in self.scores.items()},
                     "sums": self._sums,
                 },
@@ -310,11 +314,10 @@ class Trainer:
         """Continue from a checkpoint: everything is as it was when it was saved."""
         state = self.state
         state.load_state_dict(saved)
+        for name in state.games if self.config.monitor.enabled else ():
+            self.frozen[name] = load_frozen_set(frozen_path(self.run.path / "validation", name))
         # Only now that everything has been read and fits is anything on disk changed.
         self.run.cut_back(step)
-        for name in state.games:
-            if self.config.monitor.enabled:
-                self.frozen[name] = load_frozen_set(frozen_path(self.run.path / "validation", name))
         self.monitor.load_state_dict(saved["monitor"], state.updates, state.env_steps)
         trainer = saved["trainer"]
         self.seconds, self._sums = trainer["seconds"], trainer["sums"]
