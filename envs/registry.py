@@ -100,7 +100,11 @@ def from_object(thing: Any, name: str) -> Game:
     if isinstance(thing, Game):
         return dataclasses.replace(thing, name=name)
     if hasattr(thing, "initial"):
-        return _native(thing() if inspect.isclass(thing) else thing, name)
+        try:
+            rules = thing() if inspect.isclass(thing) else thing
+        except TypeError as error:
+            raise ValueError(f"{name}: {thing.__name__} cannot be made without arguments: {error}") from error
+        return _native(rules, name)
     if not callable(thing):
         raise ValueError(
             f"{name}: a {type(thing).__name__} is no game; offer native rules or a function that makes one"

@@ -39,6 +39,10 @@ class Drawer:
     def draw(self, frame: Frame) -> RenderableType:
         """The position on the left, the player's thoughts on the right."""
         grid = Table.grid(padding=(0, 3))
+        # A picture keeps its width on a narrow terminal; the table of moves gives way.
+        wide = self.spec.observation.kind is ObservationKind.PIXELS
+        grid.add_column(no_wrap=True, min_width=self.size[0] if wide else None)
+        grid.add_column()
         grid.add_row(self._position(frame), self._thoughts(frame))
         return Group(self._title(frame), grid, "")
 

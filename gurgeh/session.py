@@ -14,6 +14,8 @@ from envs import registry
 from envs.check import check
 from gurgeh.config import RunConfig
 from gurgeh.configure import load_config, to_dict
+from gurgeh.evaluate import BUILT_IN
+from gurgeh.goals import parse_goal
 from gurgeh.live import Progress
 from gurgeh.rundir import RunDirectory
 from gurgeh.train import Trainer
@@ -76,7 +78,7 @@ def _resume(args: argparse.Namespace, overrides: list[str]) -> tuple[RunDirector
 
 
 def _check_games(config: RunConfig) -> None:
-    """Refuse unknown games, two names for one, and buffers that are too small, before anything is written."""
+    """Refuse, before anything is written, what would fail later: games, buffers, goals and opponents."""
     found: dict[str, str] = {}
     for name in config.games:
         handle = registry.make(name)
@@ -87,6 +89,12 @@ def _check_games(config: RunConfig) -> None:
         if spec.name in found:
             raise ValueError(f"{found[spec.name]} and {name} are the same game, {spec.name}; name it once")
         found[spec.name] = name
+    for goal in map(parse_goal, config.goals):
+        if goal.game not in found:
+            raise ValueError(f"a goal names {goal.game}, which the run does not play; it plays {', '.join(found)}")
+    for opponent in config.evaluation.opponents:
+        if opponent not in BUILT_IN and not Path(opponent).is_dir():
+            raise ValueError(f"evaluation.opponents: {opponent!r} is neither {', '.join(BUILT_IN)} nor a run's folder")
 
 
 def _train(run: RunDirectory, config: RunConfig, step: int | None, args: argparse.Namespace) -> int:
