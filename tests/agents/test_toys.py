@@ -90,7 +90,7 @@ def test_the_relay_is_what_its_text_says():
 def test_planted_values_are_learnt_by_players_who_do_not_alternate():
     search.warm_up()
     began = time.process_time()
-    state = learnt("relay", 600, lr=4e-3)
+    state = learnt("relay", 450, lr=4e-3)
     assert time.process_time() - began < 20
     places = torch.arange(8)
     movers = toy("relay").native.to_play(type(toy("relay").native.initial(places))(places))
