@@ -60,6 +60,11 @@ def make(name: str) -> Game:
     return known
 
 
+def is_foreign(name: str) -> bool:
+    """Whether `name` is a game of the user's or of a plug-in, which nobody here has checked."""
+    return name.endswith(".py") or ".py:" in name or name in _entry_points()
+
+
 def names() -> list[str]:
     """Every game that can be named without a file: native ones, entry points, then each adapter's."""
     return [name for _, found, _ in groups() for name in found]

@@ -83,8 +83,8 @@ def _check_games(config: RunConfig) -> None:
     for name in config.games:
         handle = registry.make(name)
         spec = handle.spec
-        if name.endswith(".py") or ".py:" in name:
-            check(handle).require()  # a game of the user's own: a second now saves a run that breaks half-way
+        if registry.is_foreign(name):
+            check(handle).require()  # a second now saves a run that breaks half-way
         ring_length(spec, config.selfplay.copies, config.replay, config.learner.window)
         if spec.name in found:
             raise ValueError(f"{found[spec.name]} and {name} are the same game, {spec.name}; name it once")
