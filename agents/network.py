@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.bounds import at_least
-from agents.encoders import Encoders, seeded
+from agents.encoders import Encoders, label_seed, seeded
 from agents.support import bin_values, decode
 from agents.trunks import known_trunk, make_trunk
 from envs.game import GameSpec
@@ -320,6 +320,4 @@ def reward_unit(spec: GameSpec) -> float:
 
 def generator(seed: int, *labels: str) -> torch.Generator:
     """A generator of its own for every named thing, so that order of creation never changes an initial weight."""
-    from agents.encoders import label_seed
-
     return torch.Generator().manual_seed(label_seed(seed, *labels))

@@ -22,7 +22,6 @@ class Targets(NamedTuple):
     reward: Tensor  # [N, K, P] float32
     moved: Tensor  # [N, K] bool: this move was made in the sampled episode
     continues: Tensor  # [N, K] bool: the game goes on after the move (a truncated game goes on)
-    continuation_known: Tensor  # [N, K] bool
 
 
 def n_step_returns(
@@ -70,5 +69,4 @@ def make_targets(window: Window, unroll: int, n: int, gamma: float, search_share
         reward=window.reward[:, :unroll],
         moved=moved,
         continues=~window.terminated[:, :unroll],
-        continuation_known=moved,
     )
