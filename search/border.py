@@ -79,6 +79,8 @@ def check_step(step: Step, root: Root, batch: int) -> None:
     _check("Step.to_play", step.to_play, (batch,), torch.int64)
     if step.exists is not None:
         _check("Step.exists", step.exists, (batch, num_actions), torch.bool)
+    if step.chance is not None:
+        _check("Step.chance", step.chance, (batch,), torch.bool)
     _check("Step.embedding", step.embedding, (batch, *root.embedding.shape[1:]), root.embedding.dtype)
 
 

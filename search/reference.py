@@ -3,6 +3,7 @@ engines but the configs; tests compare the engines with it.
 
 MuZero: Schrittwieser et al. 2020, "Mastering Atari, Go, chess and shogi by planning with a learned model", appendix B.
 Gumbel MuZero: Danihelka et al. 2022, "Policy improvement by planning with Gumbel".
+Stochastic MuZero: Antonoglou et al. 2022, "Planning in stochastic environments with a learned model".
 
 N(s, a), Q(s, a), P(s, a), R(s, a), S(s, a) are kept at the state s as lists over a. Q is a list over players; the
 mover's entry decides.
@@ -39,6 +40,7 @@ class Prediction:
     exists: Sequence[bool]  # over a; at the root: what is legal
     reward: Sequence[float] = ()  # over players
     discount: float = 1.0
+    chance: bool = False  # an afterstate: its a are the outcomes c, logits say sigma(c | as)
 
 
 Model = Callable[[Any, int], Prediction]
@@ -185,6 +187,11 @@ def _puct(search: Search, s: Node) -> dict[int, float]:
     return {a: (q.get(a, default) - value) / unit + prior[a] * weight / (1 + s.N(a)) for a in s.actions}
 
 
+def _outcome(s: Node) -> dict[int, float]:
+    """sigma(c | as) / (1 + N(as, c)): the outcome that is furthest behind its share."""
+    return {c: p / (1 + s.N(c)) for c, p in s.prior().items()}
+
+
 def gumbel_muzero(
     root: Prediction,
     model: Model,
@@ -291,13 +298,14 @@ def _start(root: Prediction, config: GumbelConfig | PUCTConfig, scale: float) ->
 
 
 def _simulate(search: Search, model: Model, choose: Callable[[Node], int], seen: list[float]) -> None:
-    """Selection, expansion, backup; every Q that changes is added to `seen`."""
+    """Selection, expansion, backup; every Q that changes is added to `seen`, but for those of outcomes: at a chance
+    node nobody moves, so that no player's view of them is the right one."""
     simulation = len(search.root.returns)  # each one adds a return to the root, which began with its own value
     limit = search.config.max_depth or math.inf
     path: list[tuple[Node, int]] = []
     s = search.root
     while True:
-        a = choose(s)
+        a = search.best(_outcome(s)) if s.prediction.chance else choose(s)
         path.append((s, a))
         if a not in s.children:
             break
@@ -313,6 +321,7 @@ def _simulate(search: Search, model: Model, choose: Callable[[Node], int], seen:
     leaf.returns.append(returns)
     for s, a in reversed(path):
         edge = s.children[a].prediction
-        seen.append(s.Q(a)[s.mover])
+        if not s.prediction.chance:
+            seen.append(s.Q(a)[s.mover])
         returns = [r + edge.discount * g for r, g in zip(edge.reward, returns)]
         s.returns.append(returns)

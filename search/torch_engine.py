@@ -30,6 +30,7 @@ class Extras(NamedTuple):
     low: Tensor  # [B] float32: lowest q seen in the tree
     high: Tensor  # [B] float32: highest q seen in the tree
     rows: Tensor  # [B] int64: 0, 1, ...
+    chance: Tensor | None = None  # [B, N] bool: chance nodes; None: no step has said that there are any
 
 
 class Children(NamedTuple):
@@ -61,6 +62,8 @@ def grow(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> tuple[Tree, Extra
         step = recurrent_fn(embedding, action)
         if simulation == 0:
             check_step(step, root, len(extras.rows))
+        if step.chance is not None and extras.chance is None:
+            extras = extras._replace(chance=torch.zeros_like(extras.closed))
         leaf = _expand_(plan, tree, extras, simulation + 1, parent, action, step)
         _backup_(tree, extras, leaf, min(simulation + 1, limit))
     return tree, extras
@@ -144,6 +147,8 @@ def _expand_(plan: Plan, tree: Tree, extras: Extras, new: int, parent: Tensor, a
     tree.to_play[:, new] = torch.where(fresh, step.to_play, 0)
     tree.embedding[:, new] = step.embedding
     extras.closed[:, new] = closed
+    if step.chance is not None and extras.chance is not None:
+        extras.chance[:, new] = step.chance
     return leaf
 
 
@@ -166,8 +171,9 @@ def _backup_(tree: Tree, extras: Extras, leaf: Tensor, max_hops: int) -> None:
         mover = tree.to_play[rows, above][:, None]
         q = (reward + discount[:, None] * updated).gather(1, mover)[:, 0]
         extras.q[rows, node] = torch.where(active, q, extras.q[rows, node])
-        torch.where(active, torch.minimum(extras.low, q), extras.low, out=extras.low)
-        torch.where(active, torch.maximum(extras.high, q), extras.high, out=extras.high)
+        chosen = active if extras.chance is None else active & ~extras.chance[rows, above]
+        torch.where(chosen, torch.minimum(extras.low, q), extras.low, out=extras.low)
+        torch.where(chosen, torch.maximum(extras.high, q), extras.high, out=extras.high)
         returns = reward + discount[:, None] * returns
         node = torch.where(active, above, node)
 
@@ -199,6 +205,10 @@ def _select(plan: Plan, tree: Tree, extras: Extras, node: Tensor, root_simulatio
         scores = improved - children.visits / (1 + children.visits.sum(dim=1, keepdim=True))
     else:
         scores = gumbel_root_scores(plan, extras, children, plan.considered[:, root_simulation])
+    if extras.chance is not None:
+        # Takes outcomes in proportion to their probabilities, as drawing them would, but evenly.
+        outcomes = torch.softmax(children.logits, dim=1) / (1 + children.visits)
+        scores = torch.where(extras.chance[extras.rows, node][:, None], outcomes, scores)
     return scores.masked_fill(~children.allowed, -torch.inf).argmax(dim=1)
 
 

@@ -38,6 +38,12 @@ class Step(NamedTuple):
     value: Tensor  # [B, P] float32, of the new node
     to_play: Tensor  # [B] int64, who moves in the new node
     exists: Tensor | None = None  # [B, A] bool: overrides `Root.exists` for this node (actions that vary by state)
+    chance: Tensor | None = None  # [B] bool: the new node is a chance node (below); None: no row's is
+    # At a chance node the actions are outcomes and nobody chooses: both policies take the highest
+    # softmax(prior_logits)[a] / (1 + visits[a]), ties to the lowest index, so that outcomes are visited in proportion
+    # to their probabilities (Antonoglou et al. 2022). Its value is the mean of what was backed up, as everywhere.
+    # `to_play` may be any seat there: Q of its edges is compared with nothing and does not count in `TreeRange`.
+    # The root is never one.
 
 
 RecurrentFn = Callable[[Tensor, Tensor], Step]  # (embedding [B, ...], action [B] int64) -> Step

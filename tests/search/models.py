@@ -22,6 +22,7 @@ class TableModel:
     to_play: torch.Tensor  # [K]
     exists: torch.Tensor  # [K, A]
     with_exists: bool  # whether Step carries `exists`
+    chance: torch.Tensor | None = None  # [K]: the chance states; a search that begins at one takes it for a decision
 
     def step(self, embedding, action):
         """The recurrent function; embedding [B, 1] float32 holds the number of the state."""
@@ -34,6 +35,7 @@ class TableModel:
             self.value[state],
             self.to_play[state],
             self.exists[state] if self.with_exists else None,
+            None if self.chance is None else self.chance[state],
         )
 
     def root(self, batch: int, legal_share: float, seed: int) -> Root:
@@ -62,6 +64,7 @@ class TableModel:
             self.exists[state].tolist(),
             self.reward[state].tolist(),
             float(self.discount[state]),
+            self.chance is not None and bool(self.chance[state]),
         )
 
     def oracle_step(self, state: int, action: int) -> reference.Prediction:
@@ -69,7 +72,12 @@ class TableModel:
 
 
 def random_model(
-    seed: int, num_actions: int, num_players: int, terminal_share: float, exists_share: float
+    seed: int,
+    num_actions: int,
+    num_players: int,
+    terminal_share: float,
+    exists_share: float,
+    chance_share: float = 0.0,
 ) -> TableModel:
     generator = torch.Generator().manual_seed(seed)
 
@@ -89,4 +97,5 @@ def random_model(
         to_play=torch.randint(num_players, (NUM_STATES,), generator=generator),
         exists=exists,
         with_exists=exists_share < 1,
+        chance=uniform() < chance_share if chance_share > 0 else None,
     )

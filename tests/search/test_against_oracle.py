@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from engines import ENGINES
+from engines import ENGINES, HAVE_CHANCE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from models import random_model
@@ -35,6 +35,7 @@ PROBLEMS = st.fixed_dictionaries(
         "num_players": st.integers(1, 4),
         "terminal_share": st.sampled_from([0.0, 0.2, 0.7]),
         "exists_share": st.sampled_from([1.0, 0.6]),
+        "chance_share": st.sampled_from([0.0, 0.3]),
     }
 )
 SEARCHES = {
@@ -55,6 +56,11 @@ def rooted(model, root, row):
     return reference.Prediction(
         prediction.state, prediction.logits, prediction.value, prediction.to_play, root.legal[row].tolist()
     )
+
+
+def model_for(engine, problem):
+    """The random model, without chance nodes for engines that do not have them."""
+    return random_model(**problem if engine in HAVE_CHANCE else problem | {"chance_share": 0.0})
 
 
 def says_something(oracle):
@@ -118,7 +124,7 @@ def test_gumbel_equals_oracle(
     value_scale,
     waves,
 ):
-    model = random_model(**problem)
+    model = model_for(engine, problem)
     root = model.root(batch, legal_share, problem["seed"])
     config = GumbelConfig(max_considered, gumbel_scale, 50.0, value_scale, unit, max_depth)
     step = model.step
@@ -150,7 +156,7 @@ def test_gumbel_equals_oracle(
 def test_puct_equals_oracle(
     engine, problem, batch, legal_share, num_simulations, unit, max_depth, unvisited, dirichlet_fraction, pb_c_base
 ):
-    model = random_model(**problem)
+    model = model_for(engine, problem)
     root = model.root(batch, legal_share, problem["seed"])
     config = PUCTConfig(
         pb_c_base=pb_c_base,
