@@ -19,7 +19,8 @@ import math
 import numpy as np
 from numba import carray  # pyright: ignore[reportPrivateImportUsage]
 
-from search.compile import compiled, pointer
+from search import fastmath
+from search.compile import compiled, compiled_reordered, pointer
 
 NONE = -1  # candidate: every action is visited
 STALE = -2  # candidate: must be looked for again
@@ -45,7 +46,7 @@ NODE = np.dtype(
         ("candidate_prior", np.float32),
         ("log_normaliser", np.float32),
         ("scratch", np.float32),
-        ("unused", np.int32),
+        ("chance", np.int32),  # a chance node: its outcomes are taken in proportion to their prior
     ]
 )
 ROW = np.dtype(
@@ -86,26 +87,46 @@ _TINY = np.float32(np.finfo(np.float32).tiny)
 
 
 @compiled
+def _normaliser(logit, count):
+    """log sum exp of the allowed among logit[:count]."""
+    top = _MASKED
+    for a in range(count):
+        top = max(top, logit[a])
+    weight = np.empty(count, np.float32)
+    for a in range(count):
+        weight[a] = fastmath.exp(logit[a] - top) if logit[a] > _MASKED else np.float32(0)
+    return top + math.log(max(fastmath.total(weight, count), _TINY))
+
+
+@compiled_reordered
+def _best_of_unvisited(child, logit, noise, by_noise):
+    """The highest logit (+ noise) of an allowed action without a child; at most _MASKED: there is none. A maximum is the
+    same in any order, so this loop may be vectorised."""
+    best = _MASKED
+    if by_noise:
+        for a in range(logit.shape[0]):
+            score = logit[a] + noise[a] if logit[a] > _MASKED else _MASKED
+            best = max(best, score if child[a] < 0 else _MASKED)
+    else:
+        for a in range(logit.shape[0]):
+            best = max(best, logit[a] if child[a] < 0 else _MASKED)
+    return best
+
+
+@compiled
 def _find_candidate_(index, nodes, edges, logits, noise, by_noise):
     """Fills `candidate`, `candidate_prior` and, the first time, `log_normaliser` of a node."""
     node, logit, child = nodes[index], logits[index], edges[index]
     if node.candidate == UNKNOWN:
-        top, total = _MASKED, np.float32(0)
-        for a in range(logit.shape[0]):
-            top = max(top, logit[a])
-        for a in range(logit.shape[0]):
-            if logit[a] > _MASKED:
-                total += math.exp(logit[a] - top)
-        node.log_normaliser = top + math.log(max(total, _TINY))
-    best, best_score = NONE, -_INFINITY
-    for a in range(logit.shape[0]):
-        if child[a] < 0 and logit[a] > _MASKED:
-            score = logit[a] + noise[a] if by_noise else logit[a]
-            if best < 0 or score > best_score:
-                best, best_score = a, score
-    node.candidate = best
-    if best >= 0:
-        node.candidate_prior = math.exp(logit[best] - node.log_normaliser)
+        node.log_normaliser = _normaliser(logit, logit.shape[0])
+    node.candidate = NONE
+    best = _best_of_unvisited(child, logit, noise, by_noise)
+    if best > _MASKED:
+        a = 0
+        while child[a] >= 0 or logit[a] <= _MASKED or (logit[a] + noise[a] if by_noise else logit[a]) != best:
+            a += 1
+        node.candidate = a
+        node.candidate_prior = fastmath.exp(logit[a] - node.log_normaliser)
 
 
 @compiled
@@ -166,11 +187,11 @@ def _gumbel_inside(index, nodes, stats, row, rule):
     total = np.float32(0)
     best, best_action, best_score = -1, node.candidate, -_INFINITY
     if best_action >= 0:
-        best_score = node.candidate_prior * math.exp(-shift)
-        total = max(np.float32(1) - mass, node.candidate_prior) * math.exp(-shift)
+        best_score = node.candidate_prior * fastmath.exp(-shift)
+        total = max(np.float32(1) - mass, node.candidate_prior) * fastmath.exp(-shift)
     child = node.first_child
     while child >= 0:
-        weight = nodes[child].edge_prior * math.exp(factor * (nodes[child].q - mixed) - shift)
+        weight = nodes[child].edge_prior * fastmath.exp(factor * (nodes[child].q - mixed) - shift)
         nodes[child].scratch = weight
         total += weight
         child = nodes[child].next_sibling
@@ -219,6 +240,22 @@ def _puct_choice(index, nodes, stats, row, rule):
         a = nodes[child].action
         exploration = weight * nodes[child].edge_prior / np.float32(1 + nodes[child].visits)
         score = (nodes[child].q - value) / unit + exploration
+        if best_action < 0 or score > best_score or (score == best_score and a < best_action):
+            best, best_action, best_score = child, a, score
+        child = nodes[child].next_sibling
+    return best
+
+
+@compiled
+def _chance_choice(index, nodes):
+    """The outcome with the highest prior / (1 + visits); -1: the candidate."""
+    node = nodes[index]
+    best, best_action, best_score = -1, node.candidate, -_INFINITY
+    if best_action >= 0:
+        best_score = node.candidate_prior
+    child = node.first_child
+    while child >= 0:
+        a, score = nodes[child].action, nodes[child].edge_prior / np.float32(1 + nodes[child].visits)
         if best_action < 0 or score > best_score or (score == best_score and a < best_action):
             best, best_action, best_score = child, a, score
         child = nodes[child].next_sibling
@@ -295,7 +332,10 @@ def descend_gumbel_(nodes, stats, edges, logits, rows, rules, noise, considered,
             index, depth = 0, 1
             while child >= 0 and depth < rule.limit and _can_enter_(child, tree, edges[b], logits[b]):
                 index, depth = child, depth + 1
-                child = _gumbel_inside(index, tree, stats[b], row, rule)
+                if tree[index].chance:
+                    child = _chance_choice(index, tree)
+                else:
+                    child = _gumbel_inside(index, tree, stats[b], row, rule)
             _arrive_(b, index, child, tree, row, slots[num_slots])
             taken += 1
             num_slots += 1
@@ -311,7 +351,10 @@ def descend_puct_(nodes, stats, edges, logits, rows, rules, slots):
         index, child, depth = 0, 0, 0
         while child >= 0 and depth < rule.limit and _can_enter_(child, tree, edges[b], logits[b]):
             index, depth = child, depth + 1
-            child = _puct_choice(index, tree, stats[b], row, rule)
+            if tree[index].chance:
+                child = _chance_choice(index, tree)
+            else:
+                child = _puct_choice(index, tree, stats[b], row, rule)
         _arrive_(b, index, child, tree, row, slots[b])
 
 
@@ -348,9 +391,11 @@ def _expand_(nodes, edges, logits, slot, step_logits, start):
     parent.first_child = slot.new
     node.edge_prior = slot.edge_prior
     parent.candidate, node.candidate = STALE, UNKNOWN
-    for a in range(logits.shape[1]):
-        edges[slot.new, a] = -1
-        logits[slot.new, a] = step_logits[start + a]
+    made, edge = logits[slot.new], edges[slot.new]
+    for a in range(made.shape[0]):
+        edge[a] = -1
+    for a in range(made.shape[0]):
+        made[a] = step_logits[start + a]
 
 
 @compiled
@@ -394,12 +439,12 @@ def _at(address, size, dtype):
 
 
 @compiled
-def expand_and_backup_(nodes, stats, edges, logits, rows, slots, answer, exists, exists_by_row):
+def expand_and_backup_(nodes, stats, edges, logits, rows, slots, answer, exists, exists_by_row, chance):
     """Expansion and backup of the slots' simulations; the first slot whose mover is no seat, or -1.
 
     answer: address and row stride, in items, of the K rows of reward [K, P], value [K, P], prior_logits [K, A],
     discount [K] (float32) and to_play [K] (int64); their last axis is dense. exists: [K, A] of the new nodes, or
-    [B, A] of the rows if exists_by_row; [0, 0]: every action exists.
+    [B, A] of the rows if exists_by_row; [0, 0]: every action exists. chance: [K] bool, [0]: no node is a chance node.
     """
     num_slots, num_actions, num_players = slots.shape[0], logits.shape[2], stats.shape[3]
     reward = _at(answer[0], num_slots * answer[1] + num_players, np.float32)
@@ -424,6 +469,7 @@ def expand_and_backup_(nodes, stats, edges, logits, rows, slots, answer, exists,
                 closed |= not _leave_out_(logits[b, new], exists[b if exists_by_row else k])
             node = tree[new]
             node.closed, node.discount, node.to_play = closed, discount, seat
+            node.chance = chance[k] if chance.shape[0] > 0 else False
             for p in range(num_players):
                 stat[new, VALUE, p] = 0
                 stat[new, RAW, p] = value[k * answer[3] + p]
@@ -441,7 +487,7 @@ def start_(nodes, stats, edges, logits, rows, root_logits, value, to_play, unit)
         stats[b, 0, VALUE] = value[b]
         stats[b, 0, RAW] = value[b]
         node, row = nodes[b, 0], rows[b]
-        node.to_play, node.visits, node.closed = to_play[b], 1, 0
+        node.to_play, node.visits, node.closed, node.chance = to_play[b], 1, 0, 0
         row.low = row.high = value[b, to_play[b]]
         row.unit, row.simulation = unit[b], 0
 
@@ -481,13 +527,13 @@ def decide_puct_(nodes, stats, edges, logits, visits, q_values, target):
 @compiled
 def _improve_(logits, visits, q_values, mixed, factor, target):
     """target [A] = softmax(logits + sigma(completed q)) over the allowed actions; returns the unvisited's share."""
-    top, total, unvisited = -_INFINITY, np.float32(0), np.float32(0)
+    top, unvisited = -_INFINITY, np.float32(0)
     for a in range(target.shape[0]):
         target[a] = logits[a] + factor * (q_values[a] - mixed) if visits[a] > 0 else logits[a]
         top = max(top, target[a])
     for a in range(target.shape[0]):
-        target[a] = math.exp(target[a] - top) if logits[a] > _MASKED else np.float32(0)
-        total += target[a]
+        target[a] = fastmath.exp(target[a] - top) if logits[a] > _MASKED else np.float32(0)
+    total = fastmath.total(target, target.shape[0])
     for a in range(target.shape[0]):
         target[a] /= total
         if visits[a] == 0:

@@ -157,7 +157,7 @@ def _rules(plan: Plan) -> np.ndarray:
     return rules
 
 
-_NO_EXISTS = np.empty((0, 0), np.bool_)
+_NO_EXISTS, _NO_CHANCE = np.empty((0, 0), np.bool_), np.empty(0, np.bool_)
 
 
 def _absorb_(trees: tuple, slots: np.ndarray, step: Step, exists: np.ndarray | None) -> None:
@@ -168,6 +168,7 @@ def _absorb_(trees: tuple, slots: np.ndarray, step: Step, exists: np.ndarray | N
         exists = step.exists.contiguous().numpy()
         if exists.shape != (num_slots, num_actions):
             raise ValueError(f"Step.exists must have shape {[num_slots, num_actions]}, found {list(exists.shape)}")
+    chance = _NO_CHANCE if step.chance is None else step.chance.contiguous().numpy()
     # The names keep alive what the addresses point to until the kernel is done.
     reward, value = (
         _dense("reward", step.reward, num_slots, num_players),
@@ -176,7 +177,8 @@ def _absorb_(trees: tuple, slots: np.ndarray, step: Step, exists: np.ndarray | N
     logits = _dense("prior_logits", step.prior_logits, num_slots, num_actions)
     discount, to_play = _dense("discount", step.discount, num_slots, 1), _dense("to_play", step.to_play, num_slots, 1)
     answer = tuple(number for x in (reward, value, logits, discount, to_play) for number in (x.data_ptr(), x.stride(0)))
-    bad = kernels.expand_and_backup_(*trees, slots, answer, _NO_EXISTS if exists is None else exists, by_row)
+    bad = kernels.expand_and_backup_(*trees, slots, answer, _NO_EXISTS if exists is None else exists, by_row,
+                                     chance)  # fmt: skip
     if bad >= 0:
         row, new = slots["row"][bad], slots["new"][bad]
         raise ValueError(

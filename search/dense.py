@@ -1,0 +1,147 @@
+"""Small dense layers inside numba kernels: `y = max(start + x W^T, floor)`, tiles held in vector registers.
+
+A tile is `TILE_ROWS` rows by `PANEL` columns; the weights lie in panels `[columns / PANEL, inputs, PANEL]`, made once by
+`pack`. Every output is one chain of multiply-adds over the inputs in their order, whatever rows are computed beside it:
+a row's bits do not depend on the batch. The inner loop is written in LLVM's vector types, since numba's own
+vectoriser does not keep a tile in registers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import llvmlite.binding
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from search.compile import compiled
+
+_FEATURES = llvmlite.binding.get_host_cpu_features()
+LANES = 16 if _FEATURES.get("avx512f") else 8  # float32 numbers in one vector
+PANEL = 2 * LANES
+TILE_ROWS = 8 if LANES == 16 else 4  # 16 or 8 accumulators; 32 or 16 registers are there
+
+
+def padded(width: int) -> int:
+    """`width` rounded up to whole panels: the stride that a layer's output needs."""
+    return -(-width // PANEL) * PANEL
+
+
+def pack(weight: np.ndarray) -> np.ndarray:
+    """Weights [outputs, inputs] float32 -> panels [padded(outputs) / PANEL, inputs, PANEL], zeros behind the last."""
+    outputs, inputs = weight.shape
+    panels = np.zeros((padded(outputs), inputs), np.float32)
+    panels[:outputs] = weight
+    return np.ascontiguousarray(panels.reshape(-1, PANEL, inputs).transpose(0, 2, 1))
+
+
+def _tile(num_rows: int) -> Any:
+    """The intrinsic for `num_rows` rows by one panel."""
+
+    @intrinsic
+    def tile(_context, x, x_stride, start, start_stride, panel, inputs, out, out_stride, floor):
+        """Addresses and strides in bytes; start_stride 0: the same start (a bias) for every row."""
+
+        def codegen(_context, builder, _signature, arguments):
+            x, x_stride, start, start_stride, panel, inputs, out, out_stride, floor = arguments
+            i64, number = ir.IntType(64), ir.FloatType()
+            vector = ir.VectorType(number, LANES)
+            fmuladd, maximum = (
+                cgutils.get_or_insert_function(
+                    builder.module, ir.FunctionType(vector, [vector] * count), f"llvm.{name}.v{LANES}f32"
+                )
+                for name, count in (("fmuladd", 3), ("maxnum", 2))
+            )
+            width = LANES * 4
+
+            def at(base, offset, kind):
+                return builder.inttoptr(builder.add(base, offset), kind.as_pointer())
+
+            def constant(value):
+                return ir.Constant(i64, value)
+
+            def splat(scalar):
+                one = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
+                mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+                return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), mask)
+
+            def row_base(base, stride, i):
+                return builder.add(base, builder.mul(stride, constant(i)))
+
+            initial = [
+                builder.load(at(row_base(start, start_stride, i), constant(width * half), vector), align=4)
+                for i in range(num_rows)
+                for half in range(2)
+            ]
+            x_rows = [row_base(x, x_stride, i) for i in range(num_rows)]
+            before = builder.block
+            loop, after = builder.append_basic_block("inputs"), builder.append_basic_block("done")
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            k = builder.phi(i64)
+            k.add_incoming(constant(0), before)
+            sums = [builder.phi(vector) for _ in initial]
+            for phi, value in zip(sums, initial, strict=True):
+                phi.add_incoming(value, before)
+            weights_at = builder.add(panel, builder.mul(k, constant(2 * width)))
+            weights = [builder.load(at(weights_at, constant(width * half), vector), align=4) for half in range(2)]
+            offset = builder.mul(k, constant(4))
+            updated = []
+            for i in range(num_rows):
+                value = splat(builder.load(at(x_rows[i], offset, number), align=4))
+                updated += [builder.call(fmuladd, [value, weights[h], sums[2 * i + h]]) for h in range(2)]
+            following = builder.add(k, constant(1))
+            for phi, value in zip(sums, updated, strict=True):
+                phi.add_incoming(value, loop)
+            k.add_incoming(following, loop)
+            builder.cbranch(builder.icmp_signed("<", following, inputs), loop, after)
+            builder.position_at_end(after)
+            lowest = splat(floor)
+            for i in range(num_rows):
+                for half in range(2):
+                    result = builder.call(maximum, [updated[2 * i + half], lowest])
+                    target = at(row_base(out, out_stride, i), constant(width * half), vector)
+                    builder.store(result, target, align=4)
+            return _context.get_dummy_value()
+
+        i64 = types.int64
+        return types.void(i64, i64, i64, i64, i64, i64, i64, i64, types.float32), codegen
+
+    return tile
+
+
+_tile_full, _tile_1 = _tile(TILE_ROWS), _tile(1)
+_tile_4, _tile_2 = _tile(4), _tile(2)
+_PANEL, _TILE_ROWS = PANEL, TILE_ROWS
+NO_FLOOR = np.float32(-np.inf)
+
+
+@compiled
+def dense_(x, x_width, num_rows, inputs, panels, num_panels, start, start_width, out, out_width, floor):
+    """out[i, j] = max(start[i, j] + sum_k x[i, k] w[j, k], floor) for num_rows rows and all panels.
+
+    All arguments are addresses, widths of a row in numbers, or counts; start_width 0: one bias for all rows.
+    out may be start, not x. out and start are read and written up to whole panels.
+    """
+    x_stride, start_stride, out_stride = x_width * 4, start_width * 4, out_width * 4
+    for j in range(num_panels):
+        panel = panels + j * inputs * _PANEL * 4
+        s, o = start + j * _PANEL * 4, out + j * _PANEL * 4
+        i = 0
+        while i + _TILE_ROWS <= num_rows:
+            _tile_full(x + i * x_stride, x_stride, s + i * start_stride, start_stride, panel, inputs,
+                       o + i * out_stride, out_stride, floor)  # fmt: skip
+            i += _TILE_ROWS
+        if i + 4 <= num_rows:
+            _tile_4(x + i * x_stride, x_stride, s + i * start_stride, start_stride, panel, inputs,
+                    o + i * out_stride, out_stride, floor)  # fmt: skip
+            i += 4
+        if i + 2 <= num_rows:
+            _tile_2(x + i * x_stride, x_stride, s + i * start_stride, start_stride, panel, inputs,
+                    o + i * out_stride, out_stride, floor)  # fmt: skip
+            i += 2
+        if i < num_rows:
+            _tile_1(x + i * x_stride, x_stride, s + i * start_stride, start_stride, panel, inputs,
+                    o + i * out_stride, out_stride, floor)  # fmt: skip
