@@ -12,11 +12,13 @@ from search.config import (
     Unvisited,
 )
 from search.policies import gumbel_muzero, muzero
+from search.stochastic import Afterstate, chance_nodes, stochastic_muzero
 from search.tree import UNVISITED, RecurrentFn, Result, Root, Step, Tree
 from search.warm import warm_up
 
 __all__ = [
     "UNVISITED",
+    "Afterstate",
     "FixedRange",
     "GumbelConfig",
     "NodeRange",
@@ -31,7 +33,9 @@ __all__ = [
     "Unit",
     "Unscaled",
     "Unvisited",
+    "chance_nodes",
     "gumbel_muzero",
     "muzero",
+    "stochastic_muzero",
     "warm_up",
 ]

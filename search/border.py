@@ -22,15 +22,15 @@ def check_root(root: Root, num_simulations: int) -> None:
         )
     batch, num_actions = root.prior_logits.shape
     num_players = root.value.shape[1]
-    _check("Root.prior_logits", root.prior_logits, (batch, num_actions), torch.float32)
-    _check("Root.value", root.value, (batch, num_players), torch.float32)
-    _check("Root.legal", root.legal, (batch, num_actions), torch.bool)
-    _check("Root.to_play", root.to_play, (batch,), torch.int64)
-    _check("Root.seed", root.seed, (batch,), torch.int64)
+    check_tensor("Root.prior_logits", root.prior_logits, (batch, num_actions), torch.float32)
+    check_tensor("Root.value", root.value, (batch, num_players), torch.float32)
+    check_tensor("Root.legal", root.legal, (batch, num_actions), torch.bool)
+    check_tensor("Root.to_play", root.to_play, (batch,), torch.int64)
+    check_tensor("Root.seed", root.seed, (batch,), torch.int64)
     if root.exists is not None:
-        _check("Root.exists", root.exists, (batch, num_actions), torch.bool)
+        check_tensor("Root.exists", root.exists, (batch, num_actions), torch.bool)
     if root.value_scale is not None:
-        _check("Root.value_scale", root.value_scale, (batch,), torch.float32)
+        check_tensor("Root.value_scale", root.value_scale, (batch,), torch.float32)
     if root.embedding.shape[:1] != (batch,):
         raise ValueError(f"Root.embedding must have {batch} rows as the logits do, found {list(root.embedding.shape)}")
     for name, tensor in root._asdict().items():
@@ -72,16 +72,16 @@ def check_step(step: Step, root: Root, batch: int) -> None:
     no values."""
     num_actions = root.prior_logits.shape[1]
     num_players = root.value.shape[1]
-    _check("Step.reward", step.reward, (batch, num_players))
-    _check("Step.discount", step.discount, (batch,))
-    _check("Step.prior_logits", step.prior_logits, (batch, num_actions))
-    _check("Step.value", step.value, (batch, num_players))
-    _check("Step.to_play", step.to_play, (batch,), torch.int64)
+    check_tensor("Step.reward", step.reward, (batch, num_players))
+    check_tensor("Step.discount", step.discount, (batch,))
+    check_tensor("Step.prior_logits", step.prior_logits, (batch, num_actions))
+    check_tensor("Step.value", step.value, (batch, num_players))
+    check_tensor("Step.to_play", step.to_play, (batch,), torch.int64)
     if step.exists is not None:
-        _check("Step.exists", step.exists, (batch, num_actions), torch.bool)
+        check_tensor("Step.exists", step.exists, (batch, num_actions), torch.bool)
     if step.chance is not None:
-        _check("Step.chance", step.chance, (batch,), torch.bool)
-    _check("Step.embedding", step.embedding, (batch, *root.embedding.shape[1:]), root.embedding.dtype)
+        check_tensor("Step.chance", step.chance, (batch,), torch.bool)
+    check_tensor("Step.embedding", step.embedding, (batch, *root.embedding.shape[1:]), root.embedding.dtype)
 
 
 def check_tree(tree: Tree) -> None:
@@ -97,7 +97,7 @@ def check_tree(tree: Tree) -> None:
         )
 
 
-def _check(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> None:
+def check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> None:
     if tuple(tensor.shape) != shape:
         raise ValueError(f"{name} must have shape {list(shape)}, found {list(tensor.shape)}")
     if dtype is not None and tensor.dtype != dtype:
