@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from agents.player import RandomPlayer, SolverPlayer, StatePlayer, TacticianPlayer
+from agents.rules import mcts_player, no_exact_rules
 from envs.game import Game, episode_seed
 from envs.solver import Solution, solve, take
 from gurgeh.episodes import DECISIONS, AnyPlayer, play_episodes, untouched_randomness
@@ -23,7 +24,7 @@ from gurgeh.records import Episode, Header, write_new, write_records
 from gurgeh.rundir import versions
 from gurgeh.scores import summarize
 
-BUILT_IN = ("random", "perfect", "tactician1", "tactician2")  # opponents that need no run
+BUILT_IN = ("random", "perfect", "tactician1", "tactician2", "mcts:N")  # opponents that need no run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +38,9 @@ class EvaluationConfig:
     greedy: bool = True
     """Play the best move found; false samples moves as self-play does."""
     opponents: tuple[str, ...] = ()
-    """For games of several players: random, perfect (solvable games), tactician1, tactician2 (native games for two)
-    or the path of another run. Empty: random, and perfect where there is one."""
+    """For games of several players: random, perfect (solvable games), tactician1, tactician2 (native games for two),
+    mcts:N (native games; N simulations a move) or the path of another run. Empty: random, and perfect where there is
+    one."""
     copies: int = 128
     """Episodes that are played at once."""
     max_moves: int = 30_000
@@ -105,12 +107,32 @@ def opponents_of(game: Game, names: Sequence[str] = ()) -> list[str]:
     """Those of `names` that `game` allows; where there are none: random, and perfect for a solvable game."""
     if game.spec.num_players == 1:
         return []
-    allowed = [name for name in names if name not in BUILT_IN or refusal(name, game) is None]
+    allowed = [name for name in names if not is_built_in(name) or refusal(name, game) is None]
     return allowed or [name for name in ("random", "perfect") if refusal(name, game) is None]
+
+
+def is_built_in(name: str) -> bool:
+    """Whether `name` is one of `BUILT_IN`, N being any number of simulations.
+
+    ValueError for an mcts without a number of simulations.
+    """
+    return mcts_simulations(name) is not None or (name in BUILT_IN and name != "mcts:N")
+
+
+def mcts_simulations(name: str) -> int | None:
+    """The N of `mcts:N`; None for other names. ValueError where N is no number above 0."""
+    kind, _, number = name.partition(":")
+    if kind != "mcts":
+        return None
+    if not re.fullmatch(r"[1-9][0-9]*", number):
+        raise ValueError(f"{name!r}: write mcts:N with N simulations a move, N at least 1, for example mcts:200")
+    return int(number)
 
 
 def refusal(name: str, game: Game) -> str | None:
     """Why the built-in player `name` cannot play `game`; None if it can."""
+    if mcts_simulations(name) is not None:
+        return no_exact_rules(game.spec, game.native)
     if name == "perfect" and not (game.spec.solvable and game.native):
         return f"{game.name} has no perfect player: its spec does not say solvable=True, native=True"
     if name.startswith("tactician") and (game.native is None or game.spec.num_players != 2):
@@ -120,19 +142,22 @@ def refusal(name: str, game: Game) -> str | None:
 
 def built_in(name: str, game: Game) -> AnyPlayer:
     """One of `BUILT_IN` for `game`; ValueError when there is no such player or the game does not allow it."""
-    if name not in BUILT_IN:
+    if not is_built_in(name):
         raise ValueError(f"unknown player {name!r}: expected {', '.join(BUILT_IN)} or the path of a run")
     reason = refusal(name, game)
     if reason:
         raise ValueError(reason)
     if name == "random" or game.native is None:
         return RandomPlayer(game.spec)
+    simulations = mcts_simulations(name)
+    if simulations is not None:
+        return mcts_player(game.native, simulations)
     return SolverPlayer(solve(game.native)) if name == "perfect" else TacticianPlayer(game.native, int(name[-1]))
 
 
 def named_player(name: str, game: Game, config: EvaluationConfig) -> AnyPlayer:
     """A built-in player, or the newest player of the run whose directory is `name`."""
-    if name in BUILT_IN or not Path(name).exists():
+    if is_built_in(name) or not Path(name).exists():
         return built_in(name, game)
     from gurgeh.load import load_player  # which imports the whole agent
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from agents.acting import SearchConfig, ValueScales
 from agents.agent import NetworkPlayer
 from agents.network import MultiGameNetwork
+from agents.rules import RulesPlayer, network_player, no_exact_rules
 from envs import registry
 from envs.game import Game
 from gurgeh.config import RunConfig
@@ -57,6 +58,17 @@ class LoadedRun:
         return NetworkPlayer(
             self.network, self.games[name].spec, self.search, self.scales[name], simulations, greedy,
             name=f"{self.path.name}@{self.step}",
+        )  # fmt: skip
+
+    def rules_player(self, name: str, simulations: int, greedy: bool = True) -> RulesPlayer:
+        """The network as a player that searches with the rules of the game `name` instead of its learned model."""
+        game = self.games[name]
+        reason = no_exact_rules(game.spec, game.native)
+        if reason or game.native is None:
+            raise ValueError(reason)
+        return network_player(
+            self.network, game.native, self.search, self.scales[name], simulations, greedy,
+            name=f"{self.path.name}@{self.step}+rules",
         )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from envs import registry
 from envs.check import check
 from gurgeh.config import RunConfig
 from gurgeh.configure import load_config, to_dict
-from gurgeh.evaluate import BUILT_IN
+from gurgeh.evaluate import BUILT_IN, is_built_in
 from gurgeh.goals import parse_goal
 from gurgeh.live import Progress
 from gurgeh.rundir import RunDirectory
@@ -93,7 +93,7 @@ def _check_games(config: RunConfig) -> None:
         if goal.game not in found:
             raise ValueError(f"a goal names {goal.game}, which the run does not play; it plays {', '.join(found)}")
     for opponent in config.evaluation.opponents:
-        if opponent not in BUILT_IN and not Path(opponent).is_dir():
+        if not is_built_in(opponent) and not Path(opponent).is_dir():
             raise ValueError(f"evaluation.opponents: {opponent!r} is neither {', '.join(BUILT_IN)} nor a run's folder")
 
 

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from gurgeh.load import LoadedRun
 
 EPILOG = """\
-RUN is the directory of a run; or random, perfect, tactician1, tactician2, to measure what those reach.
+RUN is the directory of a run; or random, perfect, tactician1, tactician2, mcts:N, to measure what those reach.
 
   gurgeh evaluate runs/demo
   gurgeh evaluate runs/demo --game tictactoe --opponent perfect --simulations 0
   gurgeh evaluate runs/demo --game connect_four --opponent runs/older
+  gurgeh evaluate runs/demo --game connect_four --rules --opponent mcts:200
   gurgeh evaluate random --game CartPole-v1 --episodes 20 --save evaluations
 """
 
@@ -41,18 +42,23 @@ def add_parser(subparsers: Any) -> None:
     style.add_argument("--greedy", dest="greedy", action="store_true", default=None, help="play the best move found")
     style.add_argument("--sample", dest="greedy", action="store_false", help="sample moves as self-play does")
     parser.add_argument("--opponent", action="append", metavar="WHO",
-                        help="random, perfect, tactician1, tactician2 or another run (again for more)")  # fmt: skip
+                        help="random, perfect, tactician1, tactician2, mcts:N, another run (again for more)")  # fmt: skip
+    parser.add_argument(
+        "--rules", action="store_true", help="RUN searches with a native game's own rules, not with its learned model"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the episodes and moves (default 0)")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="step of the checkpoint (default: the newest)")
-    parser.add_argument("--save", metavar="DIR", help="where the records go (default: RUN/evaluations)")
+    parser.add_argument(
+        "--save", metavar="DIR", help="where the records go (default: RUN/evaluations, with --rules its folder rules)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, save, print."""
-    from gurgeh.evaluate import BUILT_IN
+    from gurgeh.evaluate import is_built_in
 
-    report = _built_in(args) if args.run in BUILT_IN else _run(args)
+    report = _built_in(args) if is_built_in(args.run) else _run(args)
     if args.json:
         import json
 
@@ -71,6 +77,8 @@ def _built_in(args: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(f"{args.run} plays any game: name one with --game")
     if args.checkpoint is not None:
         raise ValueError(f"{args.run} has no checkpoints; leave --checkpoint out")
+    if args.rules:
+        raise ValueError(f"{args.run} has no learned model; leave --rules out")
     config = _overridden(args, EvaluationConfig())
     games = [registry.make(name) for name in args.game]
     players = [(game, built_in(args.run, game)) for game in games]
@@ -91,7 +99,10 @@ def _run(args: argparse.Namespace) -> dict[str, Any]:
         if name not in names:
             raise ValueError(f"{args.run} does not play {name!r}; it plays {', '.join(loaded.games)}")
     chosen = [names[name] for name in args.game] if args.game else list(loaded.games)
-    players = [(loaded.games[name], loaded.player(name, config.simulations, config.greedy)) for name in chosen]
+    if args.rules and not args.game:  # over all games of a run, those that have rules
+        chosen = [name for name in chosen if _has_rules(loaded.games[name])] or chosen
+    make = loaded.rules_player if args.rules else loaded.player
+    players = [(loaded.games[name], make(name, config.simulations, config.greedy)) for name in chosen]
     opponents = args.opponent
     if opponents and not args.game:  # over all games of a run, each opponent plays where it can
         players = [
@@ -99,16 +110,25 @@ def _run(args: argparse.Namespace) -> dict[str, Any]:
         ]
         if not players:
             raise ValueError(f"none of {', '.join(chosen)} can be played against {', '.join(opponents)}")
-    directory = Path(args.save) if args.save else loaded.path / "evaluations"
-    return evaluate_players(
+    # The report of a run reads RUN/evaluations: what its network does with its own model.
+    own = loaded.path / "evaluations"
+    directory = Path(args.save) if args.save else own / "rules" if args.rules else own
+    report = evaluate_players(
         args.run, players, config, args.seed, opponents, directory, loaded.step, manifest_hash(loaded), not args.game
     )  # fmt: skip
+    return {**report, "rules": args.rules}
+
+
+def _has_rules(game: Game) -> bool:
+    from agents.rules import no_exact_rules
+
+    return no_exact_rules(game.spec, game.native) is None
 
 
 def _allowed(game: Game, names: Sequence[str]) -> list[str]:
-    from gurgeh.evaluate import BUILT_IN, refusal
+    from gurgeh.evaluate import is_built_in, refusal
 
-    return [name for name in names if name not in BUILT_IN or refusal(name, game) is None]
+    return [name for name in names if not is_built_in(name) or refusal(name, game) is None]
 
 
 def evaluate_players(
@@ -173,6 +193,8 @@ def print_report(report: dict[str, Any]) -> None:
     if not console.is_terminal:
         console.width = 160  # a file or a pipe: whole lines
     how = f"{simulations} simulations" if simulations else "raw policy, no search"
+    if report.get("rules"):
+        how += " with the game's rules"
     style = "greedy" if report["settings"]["greedy"] else "sampled"
     at = "" if report["step"] is None else f", checkpoint of step {report['step']}, {how}, {style}"
     console.print(f"{report['run']}{at}, seed {report['seed']}", style="bold", highlight=False)
