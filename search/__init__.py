@@ -12,6 +12,7 @@ from search.config import (
     Unvisited,
 )
 from search.policies import gumbel_muzero, muzero
+from search.sampled import Gaussian, Proposal, SampledResult, SampledRoot, SampledStep, Samples, sampled_muzero
 from search.stochastic import Afterstate, chance_nodes, stochastic_muzero
 from search.tree import UNVISITED, RecurrentFn, Result, Root, Step, Tree
 from search.warm import warm_up
@@ -20,13 +21,19 @@ __all__ = [
     "UNVISITED",
     "Afterstate",
     "FixedRange",
+    "Gaussian",
     "GumbelConfig",
     "NodeRange",
     "PUCTConfig",
+    "Proposal",
     "RecurrentFn",
     "Result",
     "Root",
     "RowScale",
+    "SampledResult",
+    "SampledRoot",
+    "SampledStep",
+    "Samples",
     "Step",
     "Tree",
     "TreeRange",
@@ -36,6 +43,7 @@ __all__ = [
     "chance_nodes",
     "gumbel_muzero",
     "muzero",
+    "sampled_muzero",
     "stochastic_muzero",
     "warm_up",
 ]

@@ -19,9 +19,10 @@ _WEYL = 0x9E3779B97F4A7C15 - 2**64
 _MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX_2 = 0x94D049BB133111EB - 2**64
 
-GUMBEL, DIRICHLET, ACTION = 1, 2, 3  # streams: one a use, so that no two uses share numbers
+GUMBEL, DIRICHLET, ACTION, SAMPLES = 1, 2, 3, 4  # streams: one a use, so that no two uses share numbers
 _TRIES = 8  # of Marsaglia and Tsang's rejection; each is refused with probability below 0.05
 _STREAMS_PER_USE = 64
+_SAMPLES_AT_ONCE = 2**22
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:
@@ -40,10 +41,11 @@ def _wrap(x: int) -> int:
     return (x + 2**63) % 2**64 - 2**63
 
 
-def uniform(seed: Tensor, num_actions: int, stream: int) -> Tensor:
-    """Uniform numbers strictly between 0 and 1, [B, num_actions] float64, from seed [B] int64."""
+def uniform(seed: Tensor, num_actions: int, stream: int, first: int = 0) -> Tensor:
+    """Uniform numbers strictly between 0 and 1, [B, num_actions] float64, from seed [B] int64: those of the actions
+    from `first` on."""
     base = _mix(_mix(seed + _WEYL) ^ _wrap(_WEYL * (stream + 1)))
-    counter = torch.arange(1, num_actions + 1, device=seed.device) * _WEYL
+    counter = torch.arange(first + 1, first + num_actions + 1, device=seed.device) * _WEYL
     bits = _mix(base[:, None] + counter[None, :])
     # 52 bits and a half: the largest is then exactly representable below 1, so no logarithm sees 0 or 1.
     return (_shift_right(bits, 12).double() + 0.5) * 2.0**-52
@@ -72,6 +74,16 @@ def dirichlet(seed: Tensor, legal: Tensor, alpha: float) -> Tensor:
         noise_kernels.dirichlet_(*arguments, out.numpy())
         return out
     return _dirichlet(seed, legal, alpha, stream)
+
+
+def samples(seed: Tensor, count: int) -> Tensor:
+    """Uniform numbers strictly between 0 and 1, [B, count] float32, from seed [B] int64; entry i whatever the count."""
+    out = torch.empty(len(seed), count, device=seed.device)
+    width = max(1, _SAMPLES_AT_ONCE // max(1, len(seed)))  # the steps on the way take several times as much
+    for first in range(0, count, width):
+        columns = out[:, first : first + width]
+        columns.copy_(uniform(seed, columns.shape[1], SAMPLES * _STREAMS_PER_USE, first))
+    return out.clamp_max_(1 - 2.0**-24)  # rounded to float32 the largest would be 1
 
 
 def _gumbel(seed: Tensor, num_actions: int, stream: int) -> Tensor:
