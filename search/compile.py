@@ -17,16 +17,7 @@ def compiled(function: Callable[..., Any]) -> Any:
     NUMBA_CACHE_DIR points. `nogil`: other threads of a self-play process run on. Division by zero gives inf, as in
     torch.
     """
-    return _compile(function, False)
-
-
-def compiled_reordered(function: Callable[..., Any]) -> Any:
-    """As `compiled`; sums may be reordered and NaN ignored, so that reductions are vectorised."""
-    return _compile(function, {"reassoc", "nnan", "nsz"})
-
-
-def _compile(function: Callable[..., Any], fastmath: Any) -> Any:
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # "no locator available"

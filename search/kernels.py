@@ -19,8 +19,9 @@ import math
 import numpy as np
 from numba import carray  # pyright: ignore[reportPrivateImportUsage]
 
-from search import fastmath
-from search.compile import compiled, compiled_reordered, pointer
+from search import fastmath, lanes
+from search.compile import compiled, pointer
+from search.native import call_model
 
 NONE = -1  # candidate: every action is visited
 STALE = -2  # candidate: must be looked for again
@@ -87,46 +88,44 @@ _TINY = np.float32(np.finfo(np.float32).tiny)
 
 
 @compiled
-def _normaliser(logit, count):
-    """log sum exp of the allowed among logit[:count]."""
-    top = _MASKED
-    for a in range(count):
-        top = max(top, logit[a])
-    weight = np.empty(count, np.float32)
-    for a in range(count):
-        weight[a] = fastmath.exp(logit[a] - top) if logit[a] > _MASKED else np.float32(0)
-    return top + math.log(max(fastmath.total(weight, count), _TINY))
+def _borrow(nodes, stats, edges, logits, rows):
+    """The same arrays without numba's reference counts, whose atomic updates cost some 10 ns at every row and view."""
+    return (
+        carray(pointer(nodes.ctypes.data), nodes.shape, NODE),
+        carray(pointer(stats.ctypes.data), stats.shape, np.float32),
+        carray(pointer(edges.ctypes.data), edges.shape, np.int32),
+        carray(pointer(logits.ctypes.data), logits.shape, np.float32),
+        carray(pointer(rows.ctypes.data), rows.shape, ROW),
+    )
 
 
-@compiled_reordered
-def _best_of_unvisited(child, logit, noise, by_noise):
-    """The highest logit (+ noise) of an allowed action without a child; at most _MASKED: there is none. A maximum is the
-    same in any order, so this loop may be vectorised."""
-    best = _MASKED
-    if by_noise:
-        for a in range(logit.shape[0]):
-            score = logit[a] + noise[a] if logit[a] > _MASKED else _MASKED
-            best = max(best, score if child[a] < 0 else _MASKED)
-    else:
-        for a in range(logit.shape[0]):
-            best = max(best, logit[a] if child[a] < 0 else _MASKED)
-    return best
+@compiled
+def _borrow_floats(numbers):
+    return carray(pointer(numbers.ctypes.data), numbers.shape, np.float32)
+
+
+@compiled
+def _copy_(target, source, count):
+    """count float32 numbers from address to address; they do not overlap."""
+    into, numbers = _at(target, count, np.float32), _at(source, count, np.float32)
+    for i in range(count):
+        into[i] = numbers[i]
 
 
 @compiled
 def _find_candidate_(index, nodes, edges, logits, noise, by_noise):
     """Fills `candidate`, `candidate_prior` and, the first time, `log_normaliser` of a node."""
-    node, logit, child = nodes[index], logits[index], edges[index]
+    node, num_actions = nodes[index], logits.shape[1]
+    logit, child = logits[index].ctypes.data, edges[index].ctypes.data
     if node.candidate == UNKNOWN:
-        node.log_normaliser = _normaliser(logit, logit.shape[0])
-    node.candidate = NONE
-    best = _best_of_unvisited(child, logit, noise, by_noise)
-    if best > _MASKED:
-        a = 0
-        while child[a] >= 0 or logit[a] <= _MASKED or (logit[a] + noise[a] if by_noise else logit[a]) != best:
-            a += 1
-        node.candidate = a
-        node.candidate_prior = fastmath.exp(logit[a] - node.log_normaliser)
+        top, total = lanes.log_sum_exp_parts(logit, num_actions)
+        node.log_normaliser = top + math.log(max(total, _TINY))
+    if by_noise:
+        node.candidate = lanes.best_by_noise(logit, noise.ctypes.data, child, num_actions)
+    else:
+        node.candidate = lanes.best_by_logit(logit, logit, child, num_actions)
+    if node.candidate >= 0:
+        node.candidate_prior = fastmath.exp(logits[index, node.candidate] - node.log_normaliser)
 
 
 @compiled
@@ -207,7 +206,7 @@ def _gumbel_inside(index, nodes, stats, row, rule):
 
 
 @compiled
-def _puct_choice(index, nodes, stats, row, rule):
+def _puct_choice(index, nodes, stats, row, rule, weights):
     """The child with PUCT's best score; -1: the candidate is better."""
     node = nodes[index]
     value = stats[index, VALUE, node.to_play]
@@ -230,16 +229,16 @@ def _puct_choice(index, nodes, stats, row, rule):
         default = row.low
     else:
         default = rule.fixed
-    total = np.float32(node.visits)  # the node's own evaluation counts
-    weight = math.sqrt(total) * (rule.pb_c_init + math.log((total + rule.pb_c_base + np.float32(1)) / rule.pb_c_base))
+    weight = weights[node.visits]
+    per_unit = np.float32(1) / unit
     best, best_action, best_score = -1, node.candidate, -_INFINITY
     if best_action >= 0:
-        best_score = (default - value) / unit + weight * node.candidate_prior
+        best_score = (default - value) * per_unit + weight * node.candidate_prior
     child = node.first_child
     while child >= 0:
         a = nodes[child].action
         exploration = weight * nodes[child].edge_prior / np.float32(1 + nodes[child].visits)
-        score = (nodes[child].q - value) / unit + exploration
+        score = (nodes[child].q - value) * per_unit + exploration
         if best_action < 0 or score > best_score or (score == best_score and a < best_action):
             best, best_action, best_score = child, a, score
         child = nodes[child].next_sibling
@@ -321,6 +320,8 @@ def _take_best_of_root_(among, nodes, stats, edges, logits, noise, row, rule, ta
 def descend_gumbel_(nodes, stats, edges, logits, rows, rules, noise, considered, waves, slots):
     """Selection of one simulation in all rows, or, with waves, of all that share a visit level; fills slots [K] and
     returns K, 0 at the end."""
+    nodes, stats, edges, logits, rows = _borrow(nodes, stats, edges, logits, rows)
+    noise, slots = _borrow_floats(noise), carray(pointer(slots.ctypes.data), slots.shape, SLOT)
     rule, num_slots, num_simulations = rules[0], 0, considered.shape[1]
     for b in range(nodes.shape[0]):
         tree, row = nodes[b], rows[b]
@@ -343,8 +344,20 @@ def descend_gumbel_(nodes, stats, edges, logits, rows, rules, noise, considered,
 
 
 @compiled
-def descend_puct_(nodes, stats, edges, logits, rows, rules, slots):
-    """Selection of one simulation in all rows: fills slots [B]."""
+def puct_weights_(rules, weights):
+    """Fills weights [N + 1] with PUCT's factor of prior / (1 + n) at a node of 0, 1, ... N visits, its own counted."""
+    rule = rules[0]
+    for visits in range(weights.shape[0]):
+        total = np.float32(visits)
+        growth = math.log((total + rule.pb_c_base + np.float32(1)) / rule.pb_c_base)
+        weights[visits] = math.sqrt(total) * (rule.pb_c_init + growth)
+
+
+@compiled
+def descend_puct_(nodes, stats, edges, logits, rows, rules, weights, slots):
+    """Selection of one simulation in all rows: fills slots [B]. weights: of `puct_weights_`."""
+    nodes, stats, edges, logits, rows = _borrow(nodes, stats, edges, logits, rows)
+    slots = carray(pointer(slots.ctypes.data), slots.shape, SLOT)
     rule = rules[0]
     for b in range(nodes.shape[0]):
         tree, row = nodes[b], rows[b]
@@ -354,7 +367,7 @@ def descend_puct_(nodes, stats, edges, logits, rows, rules, slots):
             if tree[index].chance:
                 child = _chance_choice(index, tree)
             else:
-                child = _puct_choice(index, tree, stats[b], row, rule)
+                child = _puct_choice(index, tree, stats[b], row, rule, weights)
         _arrive_(b, index, child, tree, row, slots[b])
 
 
@@ -383,7 +396,7 @@ def _clear_(new, nodes, stats, edges, logits):
 
 @compiled
 def _expand_(nodes, edges, logits, slot, step_logits, start):
-    """Writes the links and the prior of a new node; its logits begin at step_logits[start]."""
+    """Writes the links and the prior of a new node; its logits begin `start` numbers behind the address step_logits."""
     parent, node = nodes[slot.leaf_parent], nodes[slot.new]
     edges[slot.leaf_parent, slot.leaf_action] = slot.new
     node.parent, node.action, node.visits = slot.leaf_parent, slot.leaf_action, 0
@@ -391,11 +404,10 @@ def _expand_(nodes, edges, logits, slot, step_logits, start):
     parent.first_child = slot.new
     node.edge_prior = slot.edge_prior
     parent.candidate, node.candidate = STALE, UNKNOWN
-    made, edge = logits[slot.new], edges[slot.new]
-    for a in range(made.shape[0]):
+    edge = edges[slot.new]
+    for a in range(edge.shape[0]):
         edge[a] = -1
-    for a in range(made.shape[0]):
-        made[a] = step_logits[start + a]
+    _copy_(logits[slot.new].ctypes.data, step_logits + start * 4, edge.shape[0])
 
 
 @compiled
@@ -426,7 +438,8 @@ def _backup_(leaf, nodes, stats, row, returns):
             break
         mover = nodes[node.parent].to_play
         node.q = stats[index, REWARD, mover] + node.discount * stats[index, VALUE, mover]
-        row.low, row.high = min(row.low, node.q), max(row.high, node.q)
+        if not nodes[node.parent].chance:
+            row.low, row.high = min(row.low, node.q), max(row.high, node.q)
         for p in range(num_players):
             returns[p] = stats[index, REWARD, p] + node.discount * returns[p]
         index = node.parent
@@ -446,10 +459,10 @@ def expand_and_backup_(nodes, stats, edges, logits, rows, slots, answer, exists,
     discount [K] (float32) and to_play [K] (int64); their last axis is dense. exists: [K, A] of the new nodes, or
     [B, A] of the rows if exists_by_row; [0, 0]: every action exists. chance: [K] bool, [0]: no node is a chance node.
     """
-    num_slots, num_actions, num_players = slots.shape[0], logits.shape[2], stats.shape[3]
+    nodes, stats, edges, logits, rows = _borrow(nodes, stats, edges, logits, rows)
+    num_slots, num_players = slots.shape[0], stats.shape[3]
     reward = _at(answer[0], num_slots * answer[1] + num_players, np.float32)
     value = _at(answer[2], num_slots * answer[3] + num_players, np.float32)
-    step_logits = _at(answer[4], num_slots * answer[5] + num_actions, np.float32)
     discounts = _at(answer[6], num_slots * answer[7] + 1, np.float32)
     seats = _at(answer[8], num_slots * answer[9] + 1, np.int64)
     returns = np.empty(num_players, np.float32)
@@ -463,7 +476,7 @@ def expand_and_backup_(nodes, stats, edges, logits, rows, slots, answer, exists,
             _clear_(new, tree, stat, edges[b], logits[b])
         else:
             leaf = new
-            _expand_(tree, edges[b], logits[b], slot, step_logits, k * answer[5])
+            _expand_(tree, edges[b], logits[b], slot, answer[4], k * answer[5])
             closed = discount == 0
             if exists.shape[0] > 0:
                 closed |= not _leave_out_(logits[b, new], exists[b if exists_by_row else k])
@@ -476,6 +489,59 @@ def expand_and_backup_(nodes, stats, edges, logits, rows, slots, answer, exists,
                 stat[new, REWARD, p] = reward[k * answer[1] + p]
         _backup_(leaf, tree, stat, rows[b], returns)
     return -1
+
+
+@compiled
+def grow_(nodes, stats, edges, logits, rows, rules, noise, considered, waves, exists, model, context, scratch, first,
+          batch, embedding, width):  # fmt: skip
+    """All simulations of rows first, first + 1, ... of a search over a native model (`native.py`); returns (-1, 0), or
+    (row, simulation) of a mover that is no seat.
+
+    noise, considered: of Gumbel; with considered [0, 0] the policy is PUCT. exists: [B, A], or [0, 0]: all. model,
+    context, scratch: addresses. embedding: address of the store [N, batch, width] float32.
+    """
+    num_rows, num_nodes, num_actions, num_players = nodes.shape[0], nodes.shape[1], logits.shape[2], stats.shape[3]
+    gumbel = considered.shape[0] > 0
+    most = num_rows * (min(num_actions, considered.max()) if waves else 1)
+    slots = np.zeros(most, SLOT)
+    action, row, source, target = (
+        np.empty(most, np.int64),
+        np.empty(most, np.int64),
+        np.empty(most, np.int64),
+        np.empty(most, np.int64),
+    )
+    handed, made = np.empty(most * width, np.float32), np.empty(most * width if waves else 0, np.float32)
+    reward, value = np.empty((most, num_players), np.float32), np.empty((most, num_players), np.float32)
+    prior_logits, discount = np.empty((most, num_actions), np.float32), np.empty(most, np.float32)
+    to_play, answer = np.empty(most, np.int64), np.empty(6, np.int64)
+    answer[1], answer[2], answer[3] = reward.ctypes.data, value.ctypes.data, prior_logits.ctypes.data
+    answer[4], answer[5] = discount.ctypes.data, to_play.ctypes.data
+    layout = (answer[1], num_players, answer[2], num_players, answer[3], num_actions, answer[4], 1, answer[5], 1)
+    chance = np.empty(0, np.bool_)
+    weights = np.empty(num_nodes + 2, np.float32)
+    puct_weights_(rules, weights)
+    done = 0
+    while done < num_rows * (num_nodes - 1):
+        if gumbel:
+            count = descend_gumbel_(nodes, stats, edges, logits, rows, rules, noise, considered, waves, slots)
+        else:
+            descend_puct_(nodes, stats, edges, logits, rows, rules, weights, slots)
+            count = num_rows
+        address_(slots, count, batch, action, row, source, target)
+        for k in range(count):
+            _copy_(handed.ctypes.data + k * width * 4, embedding + (source[k] + first) * width * 4, width)
+            row[k] += first
+        answer[0] = made.ctypes.data if waves else embedding + (target[0] + first) * width * 4
+        call_model(model, context, scratch, count, handed.ctypes.data, action.ctypes.data, row.ctypes.data,
+                   answer.ctypes.data)  # fmt: skip
+        if waves:
+            for k in range(count):
+                _copy_(embedding + (target[k] + first) * width * 4, made.ctypes.data + k * width * 4, width)
+        bad = expand_and_backup_(nodes, stats, edges, logits, rows, slots[:count], layout, exists, True, chance)
+        if bad >= 0:
+            return slots[bad].row + first, slots[bad].new
+        done += count
+    return -1, 0
 
 
 @compiled

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +14,7 @@ from torch import Tensor
 from search import kernels
 from search.border import check_step
 from search.config import FixedRange, NodeRange, RowScale, TreeRange, Unit, Unscaled, Unvisited
+from search.native import NativeModel, aligned_bytes
 from search.plan import GumbelPlan, Plan, PUCTPlan
 from search.tree import RecurrentFn, Result, Root, Step, Tree
 
@@ -51,6 +54,9 @@ def run(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> Result:
     """The whole search. The embedding and action handed to `recurrent_fn` are buffers, overwritten by the next
     simulation: a function that keeps them must clone them."""
     store, rules = _allocate(plan, root), _rules(plan)
+    if isinstance(recurrent_fn, NativeModel) and store.embedding.dtype == torch.float32:
+        _grow_native(plan, store, rules, recurrent_fn)
+        return _decide(plan, store, rules, plan.noise.contiguous().numpy())
     trees = store[:5]
     batch, num_actions = plan.logits.shape
     waves, num_slots = False, batch
@@ -62,11 +68,13 @@ def run(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> Result:
     exists = None if plan.exists is None else plan.exists.contiguous().numpy()
     noise = plan.noise.contiguous().numpy()
     considered = plan.considered.contiguous().numpy() if isinstance(plan, GumbelPlan) else None
+    weights = np.empty(plan.num_simulations + 3, np.float32)
+    kernels.puct_weights_(rules, weights)
     call: Callable[..., Step] = recurrent_fn
     used, done = buffers, 0  # `used`: the buffers cut to the slots of this call
     while done < batch * plan.num_simulations:
         if considered is None:
-            kernels.descend_puct_(*trees, rules, slots)
+            kernels.descend_puct_(*trees, rules, weights, slots)
             num_slots = batch
         else:
             num_slots = kernels.descend_gumbel_(*trees, rules, noise, considered, waves, slots)
@@ -86,6 +94,50 @@ def run(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> Result:
         _absorb_(trees, used.slots, step, exists)
         done += num_slots
     return _decide(plan, store, rules, noise)
+
+
+_THREADS_FROM = 2000  # evaluations of a search below which a second thread costs more than it saves
+_pools: dict[int, ThreadPoolExecutor] = {}
+os.register_at_fork(after_in_child=_pools.clear)  # threads do not survive a fork
+
+
+def _grow_native(plan: Plan, store: Store, rules: np.ndarray, model: NativeModel) -> None:
+    """Every simulation inside the kernels, the rows shared out among the threads. Rows do not meet: the result does
+    not depend on the number of threads."""
+    batch, num_actions = plan.logits.shape
+    num_players = store.stats.shape[3]
+    found = (store.embedding[0, 0].numel(), num_actions, num_players)
+    if found != (model.width, model.num_actions, model.num_players):
+        raise ValueError(
+            f"the model has embeddings of {model.width} numbers, {model.num_actions} actions and {model.num_players} "
+            f"players, the root {found[0]}, {found[1]} and {found[2]}"
+        )
+    gumbel = isinstance(plan, GumbelPlan)
+    considered = plan.considered.contiguous().numpy() if gumbel else np.empty((0, 0), np.int64)
+    waves = isinstance(plan, GumbelPlan) and plan.config.waves
+    noise = plan.noise.contiguous().numpy()
+    exists = None if plan.exists is None else plan.exists.contiguous().numpy()
+
+    def grow(first: int, last: int) -> tuple[int, int]:
+        scratch = aligned_bytes(model.scratch_bytes)
+        part = slice(first, last)
+        return kernels.grow_(
+            *(array[part] for array in store[:5]), rules, noise[part], considered[part], waves,
+            _NO_EXISTS if exists is None else exists[part], model.address, model.context.ctypes.data,
+            scratch.ctypes.data, first, batch, store.embedding.data_ptr(), model.width,
+        )  # fmt: skip
+
+    threads = min(torch.get_num_threads(), batch, 1 + batch * plan.num_simulations // _THREADS_FROM)
+    bounds = [batch * i // threads for i in range(threads + 1)]
+    if threads > 1 and threads not in _pools:
+        _pools[threads] = ThreadPoolExecutor(threads - 1, "search")
+    others = [_pools[threads].submit(grow, *pair) for pair in zip(bounds[1:], bounds[2:])]
+    answers = [grow(bounds[0], bounds[1]), *(other.result() for other in others)]
+    for row, simulation in answers:
+        if row >= 0:
+            raise ValueError(
+                f"Step.to_play of row {row} in simulation {simulation} is not a seat of {num_players} players"
+            )
 
 
 def _buffers(store: Store, root: Root, num_slots: int) -> Buffers:
