@@ -14,6 +14,7 @@ from search.config import (
 from search.policies import gumbel_muzero, muzero
 from search.sampled import Gaussian, Proposal, SampledResult, SampledRoot, SampledStep, Samples, sampled_muzero
 from search.stochastic import Afterstate, chance_nodes, stochastic_muzero
+from search.transforms import NodeValues
 from search.tree import UNVISITED, RecurrentFn, Result, Root, Step, Tree
 from search.warm import warm_up
 
@@ -24,6 +25,7 @@ __all__ = [
     "Gaussian",
     "GumbelConfig",
     "NodeRange",
+    "NodeValues",
     "PUCTConfig",
     "Proposal",
     "RecurrentFn",

@@ -7,9 +7,15 @@ softmax, and keeps float32 precise). The *unit* is what the transforms below dif
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from search.transforms import NodeValues
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,8 @@ class NodeRange:
 @dataclass(frozen=True)
 class TreeRange:
     """Unit: highest less lowest Q that any backup of this row's tree has seen (min-max per tree, as in the MuZero
-    paper, appendix B), each Q in its own mover's view, the root's network value counted too. Never across rows."""
+    paper, appendix B), each Q in its own mover's view, the root's network value counted too; Qs of outcomes at chance
+    nodes, where nobody moves, are left out. Never across rows."""
 
     epsilon: float = 1e-4
     """The smallest unit; below it differences of Q are taken for rounding."""
@@ -58,7 +65,8 @@ class FixedRange:
             raise ValueError(f"FixedRange needs high > low, found low={self.low}, high={self.high}")
 
 
-Unit = Unscaled | RowScale | NodeRange | TreeRange | FixedRange
+# The last: a function of one's own, from what is known of one node a row to the unit [B] (search/transforms.py).
+Unit = Unscaled | RowScale | NodeRange | TreeRange | FixedRange | Callable[["NodeValues"], Tensor]
 
 
 class Unvisited(enum.Enum):
@@ -66,7 +74,7 @@ class Unvisited(enum.Enum):
 
     LOWEST = enum.auto()
     """The lowest value in the unit's own range: of the node's value and its visited Qs (NodeRange, RowScale,
-    Unscaled), of the tree (TreeRange), `low` (FixedRange). mctx's choice."""
+    Unscaled, a function), of the tree (TreeRange), `low` (FixedRange). mctx's choice."""
     NODE = enum.auto()
     """The node's own mean value."""
 
@@ -84,8 +92,9 @@ class GumbelConfig:
     value_scale: float = 0.1
     """c_scale of the same formula."""
     unit: Unit = field(default_factory=NodeRange)
-    """How Q is normalised: `Unscaled()`, `NodeRange()`, `TreeRange()`, `FixedRange(low, high)`, or `RowScale()`
-    (divided by the row's own `Root.value_scale`)."""
+    """How Q is normalised: `Unscaled()`, `NodeRange()`, `TreeRange()`, `FixedRange(low, high)`, `RowScale()`
+    (divided by the row's own `Root.value_scale`), or a function of `search.transforms.NodeValues` that returns the
+    unit [B], above 0; a function runs on the torch engine, on any device."""
     max_depth: int | None = None
     """The deepest node, in edges from the root; a simulation that gets there backs that node up again. None: no
     limit."""
@@ -101,6 +110,7 @@ class GumbelConfig:
     def __post_init__(self) -> None:
         _at_least("max_considered", self.max_considered, 1)
         _at_least("gumbel_scale", self.gumbel_scale, 0)
+        _check_unit(self.unit)
         _check_depth(self.max_depth)
 
 
@@ -137,12 +147,19 @@ class PUCTConfig:
         if not self.dirichlet_alpha > 0:
             raise ValueError(f"dirichlet_alpha must be above 0, found {self.dirichlet_alpha}")
         _at_least("temperature", self.temperature, 0)
+        _check_unit(self.unit)
         _check_depth(self.max_depth)
 
 
 def _at_least(name: str, value: float, low: float) -> None:
     if not value >= low:
         raise ValueError(f"{name} must be at least {low}, found {value}")
+
+
+def _check_unit(unit: Unit) -> None:
+    known = isinstance(unit, (Unscaled, RowScale, NodeRange, TreeRange, FixedRange))
+    if isinstance(unit, type) or not (known or callable(unit)):
+        raise ValueError(f"unit must be one of search.config, such as NodeRange(), or a function, found {unit!r}")
 
 
 def _check_depth(max_depth: int | None) -> None:

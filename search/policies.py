@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 
 import torch
@@ -42,7 +43,7 @@ def gumbel_muzero(
         border.check_root(root, num_simulations)
     _check_memory(root, num_simulations, config)
     plan = plan_gumbel(root, num_simulations, config)
-    result = (engine or _engine_of(root))(plan, root, recurrent_fn)
+    result = (engine or _engine_of(root, config))(plan, root, recurrent_fn)
     if check:
         border.check_tree(result.tree)
     return result
@@ -68,14 +69,24 @@ def muzero(
         border.check_root(root, num_simulations)
     _check_memory(root, num_simulations, config)
     plan = plan_puct(root, num_simulations, config)
-    result = (engine or _engine_of(root))(plan, root, recurrent_fn)
+    result = (engine or _engine_of(root, config))(plan, root, recurrent_fn)
     if check:
         border.check_tree(result.tree)
     return result
 
 
-def _engine_of(root: Root) -> Engine:
-    return numba_engine.run if root.prior_logits.device.type == "cpu" else torch_engine.run
+def _engine_of(root: Root, config: GumbelConfig | PUCTConfig) -> Engine:
+    if callable(config.unit):  # a function of the user's: no kernel knows it
+        return torch_engine.run
+    device = root.prior_logits.device
+    if device.type == "cpu":
+        return numba_engine.run
+    # Written and tested for NVIDIA alone, whose torch brings Triton along.
+    if device.type == "cuda" and torch.version.hip is None and importlib.util.find_spec("triton") is not None:
+        from search import triton_engine
+
+        return triton_engine.run
+    return torch_engine.run
 
 
 def _check_memory(root: Root, num_simulations: int, config: GumbelConfig | PUCTConfig) -> None:

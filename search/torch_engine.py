@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from search.border import check_step
-from search.config import FixedRange, NodeRange, RowScale, TreeRange, Unscaled, Unvisited
+from search.config import FixedRange, TreeRange, Unvisited
 from search.plan import MASKED, GumbelPlan, Plan, PUCTPlan
+from search.transforms import NodeValues, complete, mixed_value, node_bounds, scale, unit_of
 from search.tree import UNVISITED, RecurrentFn, Result, Root, Step, Tree
 
 
@@ -53,7 +54,10 @@ def run(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> Result:
 def grow(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> tuple[Tree, Extras]:
     """B trees of `plan.num_simulations` simulations. Calls `recurrent_fn` once a simulation, always with B rows."""
     if isinstance(plan, GumbelPlan) and plan.config.waves:
-        raise ValueError("GumbelConfig.waves is only there on the CPU so far; set waves=False or move the root there")
+        raise ValueError(
+            "GumbelConfig.waves is only there on the CPU and with a unit of search.config; "
+            "set waves=False, or move the root there"
+        )
     tree, extras = allocate(plan, root)
     limit = plan.config.max_depth or plan.num_simulations
     for simulation in range(plan.num_simulations):
@@ -219,79 +223,37 @@ def gumbel_root_scores(plan: GumbelPlan, extras: Extras, children: Children, con
     return scores.masked_fill(~eligible, -torch.inf)
 
 
-def mixed_value(prior: Tensor, visits: Tensor, q: Tensor, raw_value: Tensor) -> Tensor:
-    """v_mix (Danihelka et al. 2022, eq. 33): the network's value and the prior-weighted mean of the visited Q.
-
-    prior, visits, q: [B, A], or with a last axis of players; raw_value [B] or [B, P]. Returns raw_value's shape.
-    """
-    weight = torch.where(visits > 0, prior.clamp_min(torch.finfo(torch.float32).tiny), 0)
-    mean = (weight * q).sum(dim=1) / weight.sum(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
-    num_visits = visits.sum(dim=1)
-    return (raw_value + num_visits * mean) / (1 + num_visits)
-
-
 def sigma(plan: GumbelPlan, extras: Extras, children: Children) -> Tensor:
     """(c_visit + max visits) * c_scale * (completed q - v_mix) / unit, [B, A]: 0 where unvisited."""
-    prior = torch.softmax(children.logits, dim=1)
-    mixed = mixed_value(prior, children.visits, children.q, children.raw_value)[:, None]
-    difference = torch.where(children.visits > 0, children.q - mixed, 0)
-    if isinstance(plan.config.unit, NodeRange):
-        unvisited = (children.allowed & (children.visits == 0)).any(dim=1)
-        low, high = _range_of_visited(children)
-        # v_mix counts as a completed Q only where an action has it.
-        low = torch.where(unvisited, torch.minimum(low, mixed[:, 0]), low)
-        high = torch.where(unvisited, torch.maximum(high, mixed[:, 0]), high)
-        unit = (high - low).clamp_min(plan.config.unit.epsilon)
-    else:
-        unit = _unit_of_row(plan, extras)
+    prior, visited = torch.softmax(children.logits, dim=1), children.visits > 0
+    mixed = mixed_value(prior, children.visits, children.q, children.raw_value)
+    # v_mix counts as a completed Q only where an action has it.
+    counted = (children.allowed & ~visited).any(dim=1)
+    values = NodeValues(children.q, visited, mixed, counted, extras.low, extras.high)
+    unit = unit_of(plan.config.unit, values, plan.unit)
     factor = (plan.config.visit_offset + children.visits.amax(dim=1)) * plan.config.value_scale
-    return factor[:, None] * (difference / unit[:, None])
-
-
-def _range_of_visited(children: Children) -> tuple[Tensor, Tensor]:
-    visited = children.visits > 0
-    low = children.q.masked_fill(~visited, torch.inf).amin(dim=1)
-    high = children.q.masked_fill(~visited, -torch.inf).amax(dim=1)
-    return low, high
-
-
-def _unit_of_row(plan: Plan, extras: Extras) -> Tensor:
-    """The unit [B] of the transforms that have one for the whole tree."""
-    unit = plan.config.unit
-    if isinstance(unit, RowScale):
-        return plan.unit
-    if isinstance(unit, TreeRange):
-        return (extras.high - extras.low).clamp_min(unit.epsilon)
-    if isinstance(unit, FixedRange):
-        return torch.full_like(plan.unit, unit.high - unit.low)
-    if isinstance(unit, Unscaled):
-        return torch.ones_like(plan.unit)
-    raise ValueError(f"unknown unit {unit!r}; use one of search.config")
+    return factor[:, None] * scale(complete(children.q, visited, mixed), mixed, unit)
 
 
 def _puct_scores(plan: PUCTPlan, extras: Extras, children: Children) -> Tensor:
     """PUCT's scores [B, A]."""
-    config = plan.config
+    config, visited = plan.config, children.visits > 0
     total = 1 + children.visits.sum(dim=1)  # N: the node's own evaluation counts
     weight = config.pb_c_init + torch.log((total + config.pb_c_base + 1) / config.pb_c_base)
     prior = torch.softmax(children.logits, dim=1)
     exploration = (torch.sqrt(total) * weight)[:, None] * prior / (1 + children.visits)
-    low, high = _range_of_visited(children)
-    low, high = torch.minimum(low, children.value), torch.maximum(high, children.value)
-    if isinstance(config.unit, NodeRange):
-        unit = (high - low).clamp_min(config.unit.epsilon)
-    else:
-        unit = _unit_of_row(plan, extras)
+    counted = torch.ones_like(visited[:, 0])
+    values = NodeValues(children.q, visited, children.value, counted, extras.low, extras.high)
     if config.unvisited is Unvisited.NODE:
         default = children.value
     elif isinstance(config.unit, TreeRange):
         default = extras.low
     elif isinstance(config.unit, FixedRange):
-        default = torch.full_like(low, config.unit.low)
+        default = torch.full_like(children.value, config.unit.low)
     else:
-        default = low
-    q = torch.where(children.visits > 0, children.q, default[:, None])
-    return (q - children.value[:, None]) / unit[:, None] + exploration
+        default, _ = node_bounds(values)
+    unit = unit_of(config.unit, values, plan.unit)
+    return scale(complete(children.q, visited, default), children.value, unit) + exploration
 
 
 def _root_returns(tree: Tree) -> tuple[Tensor, Tensor]:
@@ -303,7 +265,7 @@ def _root_returns(tree: Tree) -> tuple[Tensor, Tensor]:
     returns = edge.gather(1, index[..., None].expand(-1, -1, edge.shape[2]))
     prior = torch.softmax(tree.prior_logits[:, 0], dim=1)
     mixed = mixed_value(prior[..., None], visits[..., None], returns, tree.raw_value[:, 0])
-    return visits, torch.where(visited[..., None], returns, mixed[:, None])
+    return visits, complete(returns, visited[..., None], mixed)
 
 
 def _mover_q(tree: Tree, returns: Tensor, allowed: Tensor) -> Tensor:
