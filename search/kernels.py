@@ -1,13 +1,13 @@
 """The numba kernels of the CPU engine: in place over the batch's trees, one row after the other.
 
-A node is one record of `NODE` (a cache line), so a hop reads little. Beside what `Tree` shows, it keeps what makes a
-hop cost O(visited children) instead of O(actions): `first_child` and `next_sibling` chain the visited children, and
-`candidate` is the best unvisited action. Unvisited actions of a node share their Q (Gumbel: the mixed value, so
+A node is one record of `NODE` (a cache line), and what a choice needs of its visited children lies together in a block
+of `LINK` records that doubles when it is full. So a hop reads little and costs O(visited children) instead of
+O(actions): of the others only `candidate` is looked at, the best unvisited action. Unvisited actions of a node share their Q (Gumbel: the mixed value, so
 sigma = 0; PUCT: one default), so the best of them is the one with the highest prior (at a Gumbel root: the highest
 noise + logit), and it alone can win. The softmax needs all actions once a node, for `log_normaliser`; from then on
 the unvisited have the share that the visited leave. Nodes that are never entered again never pay for it.
 
-Names: nodes [N] NODE, stats [N, 3, P] float32 (VALUE, RAW, REWARD), edges [N, A] int32 (`Tree.child`), logits [N, A]
+Names: nodes [N] NODE, links [4 N] LINK, stats [N, 3, P] float32 (VALUE, RAW, REWARD), edges [N, A] int32 (`Tree.child`), logits [N, A]
 float32, noise [A] float32 of one tree; row, its `ROW`; rule, the `RULE` of the search; slots [K] SLOT, the evaluations
 of one network call: one a row, or with waves one for each simulation that shares the row's visit level.
 """
@@ -37,17 +37,29 @@ NODE = np.dtype(
         ("parent", np.int32),
         ("action", np.int32),
         ("visits", np.int32),
-        ("first_child", np.int32),
-        ("next_sibling", np.int32),
+        ("first", np.int32),  # of its block of links
+        ("children", np.int32),  # links in use
+        ("capacity", np.int32),
+        ("place", np.int32),  # of its own link, in the parent's block
         ("candidate", np.int32),
-        ("closed", np.int32),  # never expanded below: behind a terminal edge, or no action exists
-        ("q", np.float32),  # reward + discount * value of the edge into the node, for the seat moving before it
+        ("closed", np.int8),  # never expanded below: behind a terminal edge, or no action exists
+        ("chance", np.int8),  # a chance node: its outcomes are taken in proportion to their prior
+        ("unused", np.int16),
         ("discount", np.float32),
-        ("edge_prior", np.float32),
         ("candidate_prior", np.float32),
         ("log_normaliser", np.float32),
+        ("raw_value", np.float32),  # the mover's
+        ("value", np.float32),  # the mover's
+    ]
+)
+LINK = np.dtype(  # a visited child, as its parent sees it
+    [
+        ("q", np.float32),  # reward + discount * value, for the seat that moves in the parent
+        ("prior", np.float32),
+        ("visits", np.int32),
+        ("action", np.int32),
+        ("child", np.int32),
         ("scratch", np.float32),
-        ("chance", np.int32),  # a chance node: its outcomes are taken in proportion to their prior
     ]
 )
 ROW = np.dtype(
@@ -56,6 +68,7 @@ ROW = np.dtype(
         ("high", np.float32),
         ("unit", np.float32),
         ("simulation", np.int32),  # the next one
+        ("links", np.int32),  # in use or left behind
     ]
 )
 SLOT = np.dtype(  # one simulation of one row that waits for the network's answer
@@ -65,7 +78,7 @@ SLOT = np.dtype(  # one simulation of one row that waits for the network's answe
         ("existing", np.int32),  # where it ended: an old node, or -1: `new` is to be made
         ("leaf_parent", np.int32),
         ("leaf_action", np.int32),
-        ("edge_prior", np.float32),
+        ("prior", np.float32),
     ]
 )
 RULE = np.dtype(
@@ -88,10 +101,11 @@ _TINY = np.float32(np.finfo(np.float32).tiny)
 
 
 @compiled
-def _borrow(nodes, stats, edges, logits, rows):
+def _borrow(nodes, links, stats, edges, logits, rows):
     """The same arrays without numba's reference counts, whose atomic updates cost some 10 ns at every row and view."""
     return (
         carray(pointer(nodes.ctypes.data), nodes.shape, NODE),
+        carray(pointer(links.ctypes.data), links.shape, LINK),
         carray(pointer(stats.ctypes.data), stats.shape, np.float32),
         carray(pointer(edges.ctypes.data), edges.shape, np.int32),
         carray(pointer(logits.ctypes.data), logits.shape, np.float32),
@@ -129,20 +143,17 @@ def _find_candidate_(index, nodes, edges, logits, noise, by_noise):
 
 
 @compiled
-def _gumbel_statistics(index, nodes, stats, row, rule):
+def _gumbel_statistics(node, links, row, rule):
     """(mixed value, factor of sigma, prior mass of the visited) of a node; sigma(q) = factor * (q - mixed)."""
-    node = nodes[index]
-    mass, weighted, most = np.float32(0), np.float32(0), 0
+    mass, weighted, most = np.float32(0), np.float32(0), np.int32(0)
     low, high = _INFINITY, -_INFINITY
-    child = node.first_child
-    while child >= 0:
-        q, prior = nodes[child].q, max(nodes[child].edge_prior, _TINY)
+    for c in range(node.first, node.first + node.children):
+        q, prior = links[c].q, max(links[c].prior, _TINY)
         mass += prior
         weighted += prior * q
-        most = max(most, nodes[child].visits)
+        most = max(most, links[c].visits)
         low, high = min(low, q), max(high, q)
-        child = nodes[child].next_sibling
-    mixed = stats[index, RAW, node.to_play]
+    mixed = node.raw_value
     if most > 0:
         num_visits = np.float32(node.visits - 1)
         mixed = (mixed + num_visits * (weighted / mass)) / (num_visits + np.float32(1))
@@ -158,63 +169,54 @@ def _gumbel_statistics(index, nodes, stats, row, rule):
 
 
 @compiled
-def _gumbel_at_root(among, nodes, stats, logits, noise, row, rule):
-    """The child of the root with the best noise + logit + sigma among those with `among` > 0 visits; -1: none."""
-    mixed, factor, _ = _gumbel_statistics(0, nodes, stats, row, rule)
-    best, best_action, best_score = -1, -1, -_INFINITY
-    child = nodes[0].first_child
-    while child >= 0:
-        if nodes[child].visits == among:
-            a = nodes[child].action
-            score = noise[a] + logits[0, a] + factor * (nodes[child].q - mixed)
+def _gumbel_at_root(among, node, links, logits, noise, row, rule):
+    """The link of the root with the best noise + logit + sigma among those with `among` > 0 visits; -1: none."""
+    mixed, factor, _ = _gumbel_statistics(node, links, row, rule)
+    best, best_action, best_score = -1, np.int32(-1), -_INFINITY
+    for c in range(node.first, node.first + node.children):
+        if links[c].visits == among:
+            a = links[c].action
+            score = noise[a] + logits[0, a] + factor * (links[c].q - mixed)
             if best < 0 or score > best_score or (score == best_score and a < best_action):
-                best, best_action, best_score = child, a, score
-        child = nodes[child].next_sibling
+                best, best_action, best_score = c, a, score
     return best
 
 
 @compiled
-def _gumbel_inside(index, nodes, stats, row, rule):
-    """The child with the best improved policy - visits / (1 + sum of visits); -1: the candidate is better."""
-    node = nodes[index]
-    mixed, factor, mass = _gumbel_statistics(index, nodes, stats, row, rule)
+def _gumbel_inside(node, links, row, rule):
+    """The link with the best improved policy - visits / (1 + sum of visits); -1: the candidate is better."""
+    mixed, factor, mass = _gumbel_statistics(node, links, row, rule)
+    first, last = node.first, node.first + node.children
     shift = np.float32(0) if node.candidate >= 0 else -_INFINITY  # the highest sigma; the unvisited have 0
-    child = node.first_child
-    while child >= 0:
-        shift = max(shift, factor * (nodes[child].q - mixed))
-        child = nodes[child].next_sibling
+    for c in range(first, last):
+        shift = max(shift, factor * (links[c].q - mixed))
     total = np.float32(0)
     best, best_action, best_score = -1, node.candidate, -_INFINITY
     if best_action >= 0:
-        best_score = node.candidate_prior * fastmath.exp(-shift)
-        total = max(np.float32(1) - mass, node.candidate_prior) * fastmath.exp(-shift)
-    child = node.first_child
-    while child >= 0:
-        weight = nodes[child].edge_prior * fastmath.exp(factor * (nodes[child].q - mixed) - shift)
-        nodes[child].scratch = weight
+        weight = fastmath.exp(-shift)
+        best_score = node.candidate_prior * weight
+        total = max(np.float32(1) - mass, node.candidate_prior) * weight
+    for c in range(first, last):
+        weight = links[c].prior * fastmath.exp(factor * (links[c].q - mixed) - shift)
+        links[c].scratch = weight
         total += weight
-        child = nodes[child].next_sibling
-    best_score /= total
-    num_visits = np.float32(node.visits)  # 1 + the children's
-    child = node.first_child
-    while child >= 0:
-        a, score = nodes[child].action, nodes[child].scratch / total - nodes[child].visits / num_visits
+    per_total, per_visit = np.float32(1) / total, np.float32(1) / np.float32(node.visits)  # visits: 1 + the children's
+    best_score *= per_total
+    for c in range(first, last):
+        a, score = links[c].action, links[c].scratch * per_total - np.float32(links[c].visits) * per_visit
         if best_action < 0 or score > best_score or (score == best_score and a < best_action):
-            best, best_action, best_score = child, a, score
-        child = nodes[child].next_sibling
+            best, best_action, best_score = c, a, score
     return best
 
 
 @compiled
-def _puct_choice(index, nodes, stats, row, rule, weights):
-    """The child with PUCT's best score; -1: the candidate is better."""
-    node = nodes[index]
-    value = stats[index, VALUE, node.to_play]
+def _puct_choice(node, links, row, rule, weights):
+    """The link with PUCT's best score; -1: the candidate is better."""
+    value = node.value
     low, high = value, value
-    child = node.first_child
-    while child >= 0:
-        low, high = min(low, nodes[child].q), max(high, nodes[child].q)
-        child = nodes[child].next_sibling
+    first, last = node.first, node.first + node.children
+    for c in range(first, last):
+        low, high = min(low, links[c].q), max(high, links[c].q)
     if rule.unit_kind == CONSTANT_UNIT:
         unit = row.unit
     elif rule.unit_kind == TREE_RANGE:
@@ -234,30 +236,24 @@ def _puct_choice(index, nodes, stats, row, rule, weights):
     best, best_action, best_score = -1, node.candidate, -_INFINITY
     if best_action >= 0:
         best_score = (default - value) * per_unit + weight * node.candidate_prior
-    child = node.first_child
-    while child >= 0:
-        a = nodes[child].action
-        exploration = weight * nodes[child].edge_prior / np.float32(1 + nodes[child].visits)
-        score = (nodes[child].q - value) * per_unit + exploration
+    for c in range(first, last):
+        exploration = weight * links[c].prior / np.float32(1 + links[c].visits)
+        a, score = links[c].action, (links[c].q - value) * per_unit + exploration
         if best_action < 0 or score > best_score or (score == best_score and a < best_action):
-            best, best_action, best_score = child, a, score
-        child = nodes[child].next_sibling
+            best, best_action, best_score = c, a, score
     return best
 
 
 @compiled
-def _chance_choice(index, nodes):
-    """The outcome with the highest prior / (1 + visits); -1: the candidate."""
-    node = nodes[index]
+def _chance_choice(node, links):
+    """The link of the outcome with the highest prior / (1 + visits); -1: the candidate."""
     best, best_action, best_score = -1, node.candidate, -_INFINITY
     if best_action >= 0:
         best_score = node.candidate_prior
-    child = node.first_child
-    while child >= 0:
-        a, score = nodes[child].action, nodes[child].edge_prior / np.float32(1 + nodes[child].visits)
+    for c in range(node.first, node.first + node.children):
+        a, score = links[c].action, links[c].prior / np.float32(1 + links[c].visits)
         if best_action < 0 or score > best_score or (score == best_score and a < best_action):
-            best, best_action, best_score = child, a, score
-        child = nodes[child].next_sibling
+            best, best_action, best_score = c, a, score
     return best
 
 
@@ -268,7 +264,7 @@ def _can_enter_(index, nodes, edges, logits):
         return False
     if nodes[index].candidate < NONE:
         _find_candidate_(index, nodes, edges, logits, logits[index], False)
-    return nodes[index].candidate >= 0 or nodes[index].first_child >= 0
+    return nodes[index].candidate >= 0 or nodes[index].children > 0
 
 
 @compiled
@@ -278,14 +274,14 @@ def _arrive_(b, index, child, nodes, row, slot):
     slot.existing = child
     slot.leaf_parent = index
     slot.leaf_action = max(nodes[child].action if child >= 0 else nodes[index].candidate, 0)
-    slot.edge_prior = nodes[index].candidate_prior
+    slot.prior = nodes[index].candidate_prior
     row.simulation += 1
     slot.new = row.simulation
 
 
 @compiled
-def _take_best_of_root_(among, nodes, stats, edges, logits, noise, row, rule, taken):
-    """The root's child for the next simulation, -1: its candidate. taken: how many the wave has chosen before; those
+def _take_best_of_root_(among, nodes, links, edges, logits, noise, row, rule, taken):
+    """The root's link for the next simulation, -1: its candidate. taken: how many the wave has chosen before; those
     are passed over, by the mark `scratch` or, if they are new, by `edges`."""
     node = nodes[0]
     if among == 0 and taken > 0:
@@ -295,48 +291,47 @@ def _take_best_of_root_(among, nodes, stats, edges, logits, noise, row, rule, ta
         _find_candidate_(0, nodes, edges, logits, noise, True)
     if among == 0 and node.candidate >= 0:
         return -1
+    first, last = node.first, node.first + node.children
     if taken == 0:
-        mixed, factor, _ = _gumbel_statistics(0, nodes, stats, row, rule)
-        child = node.first_child
-        while child >= 0:
-            a = nodes[child].action
-            nodes[child].scratch = noise[a] + logits[0, a] + factor * (nodes[child].q - mixed)
-            child = nodes[child].next_sibling
-    best, best_action, best_score = -1, -1, -_INFINITY
-    child = node.first_child
-    while child >= 0:
-        a = nodes[child].action
-        score = nodes[child].scratch if nodes[child].visits == among else -_INFINITY
+        mixed, factor, _ = _gumbel_statistics(node, links, row, rule)
+        for c in range(first, last):
+            a = links[c].action
+            links[c].scratch = noise[a] + logits[0, a] + factor * (links[c].q - mixed)
+    best, best_action, best_score = -1, np.int32(-1), -_INFINITY
+    for c in range(first, last):
+        a = links[c].action
+        score = links[c].scratch if links[c].visits == among else -_INFINITY
         if score > best_score or (score == best_score and score > -_INFINITY and a < best_action):
-            best, best_action, best_score = child, a, score
-        child = nodes[child].next_sibling
+            best, best_action, best_score = c, a, score
     if best < 0:  # only if the network answered with NaN
-        best = node.first_child
-    nodes[best].scratch = -_INFINITY
+        best = first
+    links[best].scratch = -_INFINITY
     return best
 
 
 @compiled
-def descend_gumbel_(nodes, stats, edges, logits, rows, rules, noise, considered, waves, slots):
+def descend_gumbel_(nodes, links, stats, edges, logits, rows, rules, noise, considered, waves, slots):
     """Selection of one simulation in all rows, or, with waves, of all that share a visit level; fills slots [K] and
     returns K, 0 at the end."""
-    nodes, stats, edges, logits, rows = _borrow(nodes, stats, edges, logits, rows)
+    nodes, links, stats, edges, logits, rows = _borrow(nodes, links, stats, edges, logits, rows)
     noise, slots = _borrow_floats(noise), carray(pointer(slots.ctypes.data), slots.shape, SLOT)
     rule, num_slots, num_simulations = rules[0], 0, considered.shape[1]
     for b in range(nodes.shape[0]):
-        tree, row = nodes[b], rows[b]
+        tree, tree_links, row = nodes[b], links[b], rows[b]
         if row.simulation >= num_simulations:
             continue
         among, taken = considered[b, row.simulation], 0
         while row.simulation < num_simulations and considered[b, row.simulation] == among and (waves or taken == 0):
-            child = _take_best_of_root_(among, tree, stats[b], edges[b], logits[b], noise[b], row, rule, taken)
+            link = _take_best_of_root_(among, tree, tree_links, edges[b], logits[b], noise[b], row, rule, taken)
+            child = tree_links[link].child if link >= 0 else -1
             index, depth = 0, 1
             while child >= 0 and depth < rule.limit and _can_enter_(child, tree, edges[b], logits[b]):
                 index, depth = child, depth + 1
                 if tree[index].chance:
-                    child = _chance_choice(index, tree)
+                    link = _chance_choice(tree[index], tree_links)
                 else:
-                    child = _gumbel_inside(index, tree, stats[b], row, rule)
+                    link = _gumbel_inside(tree[index], tree_links, row, rule)
+                child = tree_links[link].child if link >= 0 else -1
             _arrive_(b, index, child, tree, row, slots[num_slots])
             taken += 1
             num_slots += 1
@@ -354,20 +349,21 @@ def puct_weights_(rules, weights):
 
 
 @compiled
-def descend_puct_(nodes, stats, edges, logits, rows, rules, weights, slots):
+def descend_puct_(nodes, links, stats, edges, logits, rows, rules, weights, slots):
     """Selection of one simulation in all rows: fills slots [B]. weights: of `puct_weights_`."""
-    nodes, stats, edges, logits, rows = _borrow(nodes, stats, edges, logits, rows)
+    nodes, links, stats, edges, logits, rows = _borrow(nodes, links, stats, edges, logits, rows)
     slots = carray(pointer(slots.ctypes.data), slots.shape, SLOT)
     rule = rules[0]
     for b in range(nodes.shape[0]):
-        tree, row = nodes[b], rows[b]
+        tree, tree_links, row = nodes[b], links[b], rows[b]
         index, child, depth = 0, 0, 0
         while child >= 0 and depth < rule.limit and _can_enter_(child, tree, edges[b], logits[b]):
             index, depth = child, depth + 1
             if tree[index].chance:
-                child = _chance_choice(index, tree)
+                link = _chance_choice(tree[index], tree_links)
             else:
-                child = _puct_choice(index, tree, stats[b], row, rule, weights)
+                link = _puct_choice(tree[index], tree_links, row, rule, weights)
+            child = tree_links[link].child if link >= 0 else -1
         _arrive_(b, index, child, tree, row, slots[b])
 
 
@@ -387,7 +383,7 @@ def _clear_(new, nodes, stats, edges, logits):
     """Node `new` as if it had never been used."""
     node = nodes[new]
     node.parent, node.action, node.visits = -1, -1, 0
-    node.first_child, node.candidate = -1, UNKNOWN
+    node.children, node.capacity, node.candidate = 0, 0, UNKNOWN
     node.discount, node.to_play = 0, 0
     stats[new] = 0
     edges[new] = -1
@@ -395,15 +391,30 @@ def _clear_(new, nodes, stats, edges, logits):
 
 
 @compiled
-def _expand_(nodes, edges, logits, slot, step_logits, start):
+def _new_link_(node, nodes, links, row):
+    """The place of one more link of a node; a full block moves to one of twice the size."""
+    if node.children == node.capacity:
+        start, node.capacity = row.links, max(2, 2 * node.capacity)
+        for c in range(node.children):
+            links[start + c] = links[node.first + c]
+            nodes[links[start + c].child].place = start + c
+        node.first = start
+        row.links = start + node.capacity
+    node.children += 1
+    return node.first + node.children - 1
+
+
+@compiled
+def _expand_(nodes, links, edges, logits, row, slot, step_logits, start):
     """Writes the links and the prior of a new node; its logits begin `start` numbers behind the address step_logits."""
     parent, node = nodes[slot.leaf_parent], nodes[slot.new]
     edges[slot.leaf_parent, slot.leaf_action] = slot.new
     node.parent, node.action, node.visits = slot.leaf_parent, slot.leaf_action, 0
-    node.next_sibling, node.first_child = parent.first_child, -1
-    parent.first_child = slot.new
-    node.edge_prior = slot.edge_prior
+    node.children, node.capacity = 0, 0
     parent.candidate, node.candidate = STALE, UNKNOWN
+    node.place = _new_link_(parent, nodes, links, row)
+    link = links[node.place]
+    link.prior, link.visits, link.action, link.child = slot.prior, 0, slot.leaf_action, slot.new
     edge = edges[slot.new]
     for a in range(edge.shape[0]):
         edge[a] = -1
@@ -423,7 +434,7 @@ def _leave_out_(logits, exists):
 
 
 @compiled
-def _backup_(leaf, nodes, stats, row, returns):
+def _backup_(leaf, nodes, links, stats, row, returns):
     """Carries the leaf's network value up to the root; returns: [P], overwritten."""
     num_players = returns.shape[0]
     for p in range(num_players):
@@ -432,14 +443,18 @@ def _backup_(leaf, nodes, stats, row, returns):
     while True:
         node = nodes[index]
         node.visits += 1
+        per_visit = np.float32(1) / np.float32(node.visits)
         for p in range(num_players):
-            stats[index, VALUE, p] += (returns[p] - stats[index, VALUE, p]) / np.float32(node.visits)
+            stats[index, VALUE, p] += (returns[p] - stats[index, VALUE, p]) * per_visit
+        node.value = stats[index, VALUE, node.to_play]
         if node.parent < 0:
             break
-        mover = nodes[node.parent].to_play
-        node.q = stats[index, REWARD, mover] + node.discount * stats[index, VALUE, mover]
-        if not nodes[node.parent].chance:
-            row.low, row.high = min(row.low, node.q), max(row.high, node.q)
+        parent, link = nodes[node.parent], links[node.place]
+        mover = parent.to_play
+        link.visits = node.visits
+        link.q = stats[index, REWARD, mover] + node.discount * stats[index, VALUE, mover]
+        if not parent.chance:
+            row.low, row.high = min(row.low, link.q), max(row.high, link.q)
         for p in range(num_players):
             returns[p] = stats[index, REWARD, p] + node.discount * returns[p]
         index = node.parent
@@ -452,14 +467,14 @@ def _at(address, size, dtype):
 
 
 @compiled
-def expand_and_backup_(nodes, stats, edges, logits, rows, slots, answer, exists, exists_by_row, chance):
+def expand_and_backup_(nodes, links, stats, edges, logits, rows, slots, answer, exists, exists_by_row, chance):
     """Expansion and backup of the slots' simulations; the first slot whose mover is no seat, or -1.
 
     answer: address and row stride, in items, of the K rows of reward [K, P], value [K, P], prior_logits [K, A],
     discount [K] (float32) and to_play [K] (int64); their last axis is dense. exists: [K, A] of the new nodes, or
     [B, A] of the rows if exists_by_row; [0, 0]: every action exists. chance: [K] bool, [0]: no node is a chance node.
     """
-    nodes, stats, edges, logits, rows = _borrow(nodes, stats, edges, logits, rows)
+    nodes, links, stats, edges, logits, rows = _borrow(nodes, links, stats, edges, logits, rows)
     num_slots, num_players = slots.shape[0], stats.shape[3]
     reward = _at(answer[0], num_slots * answer[1] + num_players, np.float32)
     value = _at(answer[2], num_slots * answer[3] + num_players, np.float32)
@@ -476,23 +491,24 @@ def expand_and_backup_(nodes, stats, edges, logits, rows, slots, answer, exists,
             _clear_(new, tree, stat, edges[b], logits[b])
         else:
             leaf = new
-            _expand_(tree, edges[b], logits[b], slot, answer[4], k * answer[5])
+            _expand_(tree, links[b], edges[b], logits[b], rows[b], slot, answer[4], k * answer[5])
             closed = discount == 0
             if exists.shape[0] > 0:
                 closed |= not _leave_out_(logits[b, new], exists[b if exists_by_row else k])
             node = tree[new]
             node.closed, node.discount, node.to_play = closed, discount, seat
+            node.raw_value = value[k * answer[3] + seat]
             node.chance = chance[k] if chance.shape[0] > 0 else False
             for p in range(num_players):
                 stat[new, VALUE, p] = 0
                 stat[new, RAW, p] = value[k * answer[3] + p]
                 stat[new, REWARD, p] = reward[k * answer[1] + p]
-        _backup_(leaf, tree, stat, rows[b], returns)
+        _backup_(leaf, tree, links[b], stat, rows[b], returns)
     return -1
 
 
 @compiled
-def grow_(nodes, stats, edges, logits, rows, rules, noise, considered, waves, exists, model, context, scratch, first,
+def grow_(nodes, links, stats, edges, logits, rows, rules, noise, considered, waves, exists, model, context, scratch, first,
           batch, embedding, width):  # fmt: skip
     """All simulations of rows first, first + 1, ... of a search over a native model (`native.py`); returns (-1, 0), or
     (row, simulation) of a mover that is no seat.
@@ -523,9 +539,9 @@ def grow_(nodes, stats, edges, logits, rows, rules, noise, considered, waves, ex
     done = 0
     while done < num_rows * (num_nodes - 1):
         if gumbel:
-            count = descend_gumbel_(nodes, stats, edges, logits, rows, rules, noise, considered, waves, slots)
+            count = descend_gumbel_(nodes, links, stats, edges, logits, rows, rules, noise, considered, waves, slots)
         else:
-            descend_puct_(nodes, stats, edges, logits, rows, rules, weights, slots)
+            descend_puct_(nodes, links, stats, edges, logits, rows, rules, weights, slots)
             count = num_rows
         address_(slots, count, batch, action, row, source, target)
         for k in range(count):
@@ -537,7 +553,7 @@ def grow_(nodes, stats, edges, logits, rows, rules, noise, considered, waves, ex
         if waves:
             for k in range(count):
                 _copy_(embedding + (target[k] + first) * width * 4, made.ctypes.data + k * width * 4, width)
-        bad = expand_and_backup_(nodes, stats, edges, logits, rows, slots[:count], layout, exists, True, chance)
+        bad = expand_and_backup_(nodes, links, stats, edges, logits, rows, slots[:count], layout, exists, True, chance)
         if bad >= 0:
             return slots[bad].row + first, slots[bad].new
         done += count
@@ -555,37 +571,37 @@ def start_(nodes, stats, edges, logits, rows, root_logits, value, to_play, unit)
         node, row = nodes[b, 0], rows[b]
         node.to_play, node.visits, node.closed, node.chance = to_play[b], 1, 0, 0
         row.low = row.high = value[b, to_play[b]]
-        row.unit, row.simulation = unit[b], 0
+        node.raw_value = node.value = value[b, to_play[b]]
+        row.unit, row.simulation, row.links = unit[b], 0, 0
 
 
 @compiled
-def _read_root_(nodes, stats, edges, logits, visits, q_values, mixed):
+def _read_root_(nodes, links, stats, edges, logits, visits, q_values, mixed):
     """Fills one row of visits [A], the mover's completed Q [A], and the mixed value of each player [P]."""
+    root = nodes[0]
     for p in range(mixed.shape[0]):
         mass, weighted = np.float32(0), np.float32(0)
-        child = nodes[0].first_child
-        while child >= 0:
-            prior = max(nodes[child].edge_prior, _TINY)
+        for c in range(root.first, root.first + root.children):
+            prior, child = max(links[c].prior, _TINY), links[c].child
             mass += prior
             weighted += prior * (stats[child, REWARD, p] + nodes[child].discount * stats[child, VALUE, p])
-            child = nodes[child].next_sibling
-        num_visits = np.float32(nodes[0].visits - 1)
+        num_visits = np.float32(root.visits - 1)
         mixed[p] = (stats[0, RAW, p] + num_visits * (weighted / max(mass, _TINY))) / (num_visits + np.float32(1))
     for a in range(visits.shape[0]):
         child = edges[0, a]
         visits[a] = nodes[child].visits if child >= 0 else 0
         if logits[0, a] > _MASKED:
-            q_values[a] = nodes[child].q if child >= 0 else mixed[nodes[0].to_play]
+            q_values[a] = links[nodes[child].place].q if child >= 0 else mixed[nodes[0].to_play]
         else:
             q_values[a] = 0
 
 
 @compiled
-def decide_puct_(nodes, stats, edges, logits, visits, q_values, target):
+def decide_puct_(nodes, links, stats, edges, logits, visits, q_values, target):
     """Fills visits, q_values and target, [B, A]."""
     mixed = np.empty(stats.shape[3], np.float32)
     for b in range(visits.shape[0]):
-        _read_root_(nodes[b], stats[b], edges[b], logits[b], visits[b], q_values[b], mixed)
+        _read_root_(nodes[b], links[b], stats[b], edges[b], logits[b], visits[b], q_values[b], mixed)
         for a in range(visits.shape[1]):
             target[b, a] = visits[b, a] / np.float32(nodes[b, 0].visits - 1)
 
@@ -608,7 +624,7 @@ def _improve_(logits, visits, q_values, mixed, factor, target):
 
 
 @compiled
-def decide_gumbel_(nodes, stats, edges, logits, rows, rules, noise, action, target, root_value, visits, q_values):
+def decide_gumbel_(nodes, links, stats, edges, logits, rows, rules, noise, action, target, root_value, visits, q_values):
     """Fills action [B], target, visits, q_values [B, A] and root_value [B, P]."""
     num_players, rule = root_value.shape[1], rules[0]
     mixed_all = np.empty(num_players, np.float32)
@@ -616,20 +632,19 @@ def decide_gumbel_(nodes, stats, edges, logits, rows, rules, noise, action, targ
         tree, row = nodes[b], rows[b]
         if tree[0].candidate < NONE:
             _find_candidate_(0, tree, edges[b], logits[b], noise[b], True)
-        _read_root_(tree, stats[b], edges[b], logits[b], visits[b], q_values[b], mixed_all)
+        _read_root_(tree, links[b], stats[b], edges[b], logits[b], visits[b], q_values[b], mixed_all)
         most = 0
         for a in range(visits.shape[1]):
             most = max(most, visits[b, a])
-        best = _gumbel_at_root(most, tree, stats[b], logits[b], noise[b], row, rule)
-        action[b] = tree[max(best, 1)].action
-        mixed, factor, _ = _gumbel_statistics(0, tree, stats[b], row, rule)
+        best = _gumbel_at_root(most, tree[0], links[b], logits[b], noise[b], row, rule)
+        action[b] = links[b, max(best, tree[0].first)].action
+        mixed, factor, _ = _gumbel_statistics(tree[0], links[b], row, rule)
         unvisited = _improve_(logits[b, 0], visits[b], q_values[b], mixed, factor, target[b])
         for p in range(num_players):
             root_value[b, p] = unvisited * mixed_all[p]
-        child = tree[0].first_child
-        while child >= 0:
+        for c in range(tree[0].first, tree[0].first + tree[0].children):
+            child = links[b, c].child
             share = target[b, tree[child].action]
             for p in range(num_players):
                 below = tree[child].discount * stats[b, child, VALUE, p]
                 root_value[b, p] += share * (stats[b, child, REWARD, p] + below)
-            child = tree[child].next_sibling

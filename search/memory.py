@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-NODE_BYTES = 64  # links and statistics of one node
+NODE_BYTES = 160  # of one node: 64 of links and statistics, 96 of blocks of visited children
 _LOOK_FROM = 2**28  # a search below 256 MiB is not worth asking the system
 
 
 def tree_bytes(batch: int, num_actions: int, num_players: int, num_simulations: int, embedding_bytes: int) -> int:
-    """Bytes of the trees of one search: B (S + 1) (64 + 8 A + 12 P + E), E = embedding_bytes of one position.
+    """Bytes of the trees of one search: B (S + 1) (160 + 8 A + 12 P + E), E = embedding_bytes of one position.
 
     8 A: the child's index (int32) and the logit (float32) of every edge; 12 P: mean value, network value and reward.
     """

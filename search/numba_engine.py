@@ -23,6 +23,7 @@ class Store(NamedTuple):
     """The trees as the kernels see them, and the embeddings."""
 
     nodes: np.ndarray  # [B, N] kernels.NODE
+    links: np.ndarray  # [B, 4 N] kernels.LINK
     stats: np.ndarray  # [B, N, 3, P] float32
     edges: np.ndarray  # [B, N, A] int32
     logits: np.ndarray  # [B, N, A] float32
@@ -57,7 +58,7 @@ def run(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> Result:
     if isinstance(recurrent_fn, NativeModel) and store.embedding.dtype == torch.float32:
         _grow_native(plan, store, rules, recurrent_fn)
         return _decide(plan, store, rules, plan.noise.contiguous().numpy())
-    trees = store[:5]
+    trees = store[:6]
     batch, num_actions = plan.logits.shape
     waves, num_slots = False, batch
     if isinstance(plan, GumbelPlan) and plan.config.waves:
@@ -122,7 +123,7 @@ def _grow_native(plan: Plan, store: Store, rules: np.ndarray, model: NativeModel
         scratch = aligned_bytes(model.scratch_bytes)
         part = slice(first, last)
         return kernels.grow_(
-            *(array[part] for array in store[:5]), rules, noise[part], considered[part], waves,
+            *(array[part] for array in store[:6]), rules, noise[part], considered[part], waves,
             _NO_EXISTS if exists is None else exists[part], model.address, model.context.ctypes.data,
             scratch.ctypes.data, first, batch, store.embedding.data_ptr(), model.width,
         )  # fmt: skip
@@ -154,6 +155,7 @@ def _allocate(plan: Plan, root: Root) -> Store:
     # Empty: each simulation writes its whole column.
     store = Store(
         np.empty((batch, num_nodes), kernels.NODE),
+        np.empty((batch, 4 * num_nodes), kernels.LINK),
         np.empty((batch, num_nodes, 3, num_players), np.float32),
         np.empty((batch, num_nodes, num_actions), np.int32),
         np.empty((batch, num_nodes, num_actions), np.float32),
@@ -165,7 +167,7 @@ def _allocate(plan: Plan, root: Root) -> Store:
     fixed = torch.full_like(plan.unit, unit.high - unit.low) if isinstance(unit, FixedRange) else None
     units = plan.unit if isinstance(unit, RowScale) else torch.ones_like(plan.unit) if fixed is None else fixed
     arrays = (_float(plan.logits), _float(root.value), root.to_play.contiguous().numpy(), _float(units))
-    kernels.start_(*store[:5], *arrays)
+    kernels.start_(store.nodes, *store[2:6], *arrays)
     return store
 
 
@@ -214,7 +216,7 @@ _NO_EXISTS, _NO_CHANCE = np.empty((0, 0), np.bool_), np.empty(0, np.bool_)
 
 def _absorb_(trees: tuple, slots: np.ndarray, step: Step, exists: np.ndarray | None) -> None:
     """The slots' new nodes from the model's answer, and the backups. exists: [B, A], of the rows."""
-    num_slots, num_actions, num_players = len(slots), trees[3].shape[2], trees[1].shape[3]
+    num_slots, num_actions, num_players = len(slots), trees[4].shape[2], trees[2].shape[3]
     by_row = step.exists is None
     if step.exists is not None:
         exists = step.exists.contiguous().numpy()
@@ -258,12 +260,12 @@ def _decide(plan: Plan, store: Store, rules: np.ndarray, noise: np.ndarray) -> R
     visits = torch.empty(batch, num_actions, dtype=torch.int64)
     tree = _as_tree(store)
     if isinstance(plan, PUCTPlan):
-        kernels.decide_puct_(*store[:4], visits.numpy(), q_values.numpy(), target.numpy())
+        kernels.decide_puct_(*store[:5], visits.numpy(), q_values.numpy(), target.numpy())
         return Result(plan.draw(target), target, tree.value[:, 0].clone(), visits, q_values, tree)
     action = torch.empty(batch, dtype=torch.int64)
     root_value = torch.empty(batch, store.stats.shape[3])
     outputs = (action, target, root_value, visits, q_values)
-    kernels.decide_gumbel_(*store[:5], rules, noise, *(x.numpy() for x in outputs))
+    kernels.decide_gumbel_(*store[:6], rules, noise, *(x.numpy() for x in outputs))
     return Result(action, target, root_value, visits, q_values, tree)
 
 

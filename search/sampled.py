@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from search import border, noise
+from search import border, memory, noise
 from search.config import GumbelConfig, PUCTConfig
 from search.policies import Engine, gumbel_muzero, muzero
 from search.tree import Root, Step, Tree
@@ -186,6 +186,7 @@ def sampled_muzero(
         )
     if isinstance(config, GumbelConfig) and config.waves:
         raise ValueError("sampled_muzero does not know waves; set GumbelConfig.waves=False")
+    _check_memory(root, proposal, num_simulations, num_samples, config)
     recurrent = _Recurrent(root, recurrent_fn, proposal, num_simulations, num_samples)
     samples = recurrent.sample(root.parameters)
     if check:
@@ -241,6 +242,22 @@ class _Recurrent:
         drawn = self.sample(step.parameters)
         embedding = self.pack(step.embedding, drawn.action)
         return Step(embedding, step.reward, step.discount, drawn.prior_logits, step.value, step.to_play)
+
+
+def _check_memory(
+    root: SampledRoot,
+    proposal: Proposal,
+    num_simulations: int,
+    num_samples: int,
+    config: GumbelConfig | PUCTConfig,
+) -> None:
+    """Before the random numbers are drawn; an action is taken to have as many numbers as its noise."""
+    batch, num_players = root.value.shape
+    numbers = num_samples * proposal.noise_size
+    item = (config.embedding_dtype or torch.promote_types(root.embedding.dtype, torch.float32)).itemsize
+    node_bytes = (root.embedding.numel() // batch + numbers) * item + 4 * numbers
+    needed = memory.tree_bytes(batch, num_samples, num_players, num_simulations, node_bytes)
+    memory.check_memory(needed, batch, num_simulations, root.embedding.device)
 
 
 def _check_samples(samples: Samples, root: SampledRoot, num_samples: int) -> None:
