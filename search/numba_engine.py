@@ -98,6 +98,7 @@ def run(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> Result:
 
 
 _THREADS_FROM = 2000  # evaluations of a search below which a second thread costs more than it saves
+_CHUNK = 32  # rows searched together in a thread: their trees stay in its cache
 _pools: dict[int, ThreadPoolExecutor] = {}
 os.register_at_fork(after_in_child=_pools.clear)  # threads do not survive a fork
 
@@ -121,12 +122,16 @@ def _grow_native(plan: Plan, store: Store, rules: np.ndarray, model: NativeModel
 
     def grow(first: int, last: int) -> tuple[int, int]:
         scratch = aligned_bytes(model.scratch_bytes)
-        part = slice(first, last)
-        return kernels.grow_(
-            *(array[part] for array in store[:6]), rules, noise[part], considered[part], waves,
-            _NO_EXISTS if exists is None else exists[part], model.address, model.context.ctypes.data,
-            scratch.ctypes.data, first, batch, store.embedding.data_ptr(), model.width,
-        )  # fmt: skip
+        for start in range(first, last, _CHUNK):
+            part = slice(start, min(start + _CHUNK, last))
+            answer = kernels.grow_(
+                *(array[part] for array in store[:6]), rules, noise[part], considered[part], waves,
+                _NO_EXISTS if exists is None else exists[part], model.address, model.context.ctypes.data,
+                scratch.ctypes.data, start, batch, store.embedding.data_ptr(), model.width,
+            )  # fmt: skip
+            if answer[0] >= 0:
+                return answer
+        return -1, 0
 
     threads = min(torch.get_num_threads(), batch, 1 + batch * plan.num_simulations // _THREADS_FROM)
     bounds = [batch * i // threads for i in range(threads + 1)]
