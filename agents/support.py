@@ -16,6 +16,24 @@ def symexp(x: Tensor) -> Tensor:
     return torch.sign(x) * torch.expm1(torch.abs(x))
 
 
+def contract(x: Tensor, epsilon: float = 1e-3) -> Tensor:
+    """h(x) = sign(x) (sqrt(|x| + 1) - 1) + epsilon x, elementwise: the other usual way to bring returns of unlike
+    sizes near each other (Pohlen et al. 2018, proposition A.2; MuZero uses it). `expand` undoes it."""
+    size = torch.abs(x)
+    # |x| / (sqrt(|x| + 1) + 1) is the same without the cancellation near 0.
+    return x / (torch.sqrt(size + 1) + 1) + epsilon * x
+
+
+def expand(x: Tensor, epsilon: float = 1e-3) -> Tensor:
+    """The inverse of `contract`, elementwise; epsilon >= 0 as there."""
+    size = torch.abs(x)
+    # The published form, ((sqrt(1 + 4 e (|x| + 1 + e)) - 1) / (2 e)) ** 2 - 1, loses all digits near 0. With root the
+    # square root in it, the base less 1 is |x| * slope, and base ** 2 - 1 = (base - 1) (base + 1).
+    root = torch.sqrt(1 + 4 * epsilon * (size + 1 + epsilon))
+    slope = (2 - 4 * epsilon / (root + 1 + 2 * epsilon)) / (root + 1)
+    return x * slope * (2 + size * slope)
+
+
 def bin_values(num_bins: int, limit: float) -> Tensor:
     """[num_bins] float32 increasing bin positions; num_bins odd so that one bin is exactly zero."""
     if num_bins < 3 or num_bins % 2 == 0:

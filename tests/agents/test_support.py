@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.support import bin_values, decode, symexp, two_hot
+from agents.support import bin_values, contract, decode, expand, symexp, two_hot
 
 BINS = bin_values(41, 5.0)
 INSIDE = st.floats(-140, 140, width=32)
@@ -68,3 +68,29 @@ def test_symexp_is_odd_and_undoes_symlog():
     x = torch.linspace(-6, 6, 101, dtype=torch.float64)
     assert torch.allclose(torch.sign(symexp(x)) * torch.log1p(symexp(x).abs()), x)
     assert torch.equal(symexp(-x), -symexp(x))
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1e-3, 1e-2, 0.5])
+@given(st.floats(-1e6, 1e6, width=32))
+def test_expand_undoes_contract(epsilon, value):
+    x = torch.tensor(value, dtype=torch.float32)
+    assert float(expand(contract(x, epsilon), epsilon)) == pytest.approx(value, rel=3e-6, abs=1e-30)
+
+
+@pytest.mark.parametrize(
+    ("value", "epsilon", "expected"),
+    # sqrt(9) - 1, and so on: on paper. The last is far too small for sqrt(1 + x) - 1 in float32: its slope is 1 / 2.
+    [(8.0, 0.0, 2.0), (-8.0, 0.5, -6.0), (99.0, 0.01, 9.99), (0.0, 0.001, 0.0), (1e-12, 0.25, 0.75e-12)],
+)
+def test_contract_on_paper(value, epsilon, expected):
+    x = torch.tensor([value, -value])
+    torch.testing.assert_close(contract(x, epsilon), torch.tensor([expected, -expected]), rtol=1e-6, atol=0)
+    back = expand(torch.tensor([expected, -expected]), epsilon)
+    torch.testing.assert_close(back, x, rtol=2e-6, atol=0)
+
+
+def test_expand_is_the_published_formula():
+    y = torch.linspace(-60, 60, 4001, dtype=torch.float64)
+    for epsilon in (1e-3, 1e-2):
+        base = (torch.sqrt(1 + 4 * epsilon * (y.abs() + 1 + epsilon)) - 1) / (2 * epsilon)
+        torch.testing.assert_close(expand(y, epsilon), torch.sign(y) * (base**2 - 1), rtol=1e-9, atol=1e-11)
