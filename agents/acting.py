@@ -62,7 +62,7 @@ def search_batch(
     game = torch.cat([torch.full((len(rows),), network.games[name], dtype=torch.int64) for name, rows in observations])
     model = SearchModel(network, game, config.gamma)
     root = model.root(observations, legal, to_play, seed, value_scale)
-    return gumbel_muzero(root, model.step, num_simulations, gumbel_config(config, greedy), check=False)
+    return gumbel_muzero(root, model.recurrent_fn(), num_simulations, gumbel_config(config, greedy), check=False)
 
 
 class ValueScales:

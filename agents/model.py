@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from agents.native import native_step
 from agents.network import Heads, MultiGameNetwork, to_absolute
 from agents.support import decode
-from search import Root, Step
+from search import RecurrentFn, Root, Step
 
 END_THRESHOLD = 0.5  # continuation below this ends the game on the edge (SEARCH.md)
 
@@ -40,7 +41,7 @@ class SearchModel:
         self._seat = torch.arange(max(2, int(tables.num_players.max())), device=game.device)
         # For rows that store one number: what it means to seats 0 and 1 when seat 0 moves.
         other = torch.where(self.zero_sum, -self.scale, torch.zeros_like(self.scale))
-        self._two_seats = torch.stack([self.scale, other], 1)[:, : self.num_seats]
+        self.seat_values = torch.stack([self.scale, other], 1)[:, : self.num_seats]
 
     def root(self, observations: Sequence[tuple[str, Tensor]], legal: Tensor, to_play: Tensor, seed: Tensor,
              value_scale: Tensor | None) -> Root:  # fmt: skip
@@ -80,10 +81,14 @@ class SearchModel:
             to_play=to_play,
         )
 
+    def recurrent_fn(self) -> RecurrentFn:
+        """What to search with: the step as compiled code where there is one, else `step`."""
+        return native_step(self, END_THRESHOLD) or self.step
+
     def _seats(self, relative: Tensor, to_play: Tensor) -> Tensor:
         """[B, P] per seat, in the game's units, from [B, R] seen by seat `to_play` [B]."""
         if self.two_players:
-            return relative[:, :1] * (1 - 2 * to_play)[:, None] * self._two_seats
+            return relative[:, :1] * (1 - 2 * to_play)[:, None] * self.seat_values
         relative = relative * self.scale[:, None]
         return to_absolute(relative, to_play, self.num_players, self.zero_sum, self.num_seats)
 

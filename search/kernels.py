@@ -509,27 +509,19 @@ def expand_and_backup_(nodes, links, stats, edges, logits, rows, slots, answer, 
 
 @compiled
 def grow_(nodes, links, stats, edges, logits, rows, rules, noise, considered, waves, exists, model, context, scratch, first,
-          batch, embedding, width):  # fmt: skip
+          batch, embedding, width, space):  # fmt: skip
     """All simulations of rows first, first + 1, ... of a search over a native model (`native.py`); returns (-1, 0), or
     (row, simulation) of a mover that is no seat.
 
     noise, considered: of Gumbel; with considered [0, 0] the policy is PUCT. exists: [B, A], or [0, 0]: all. model,
-    context, scratch: addresses. embedding: address of the store [N, batch, width] float32.
+    context, scratch: addresses. embedding: address of the store [N, batch, width] float32. space: buffers of the
+    caller's, for K evaluations (numba would free its own once only their addresses are in use): slots [K] SLOT; action,
+    row, source, target [K] int64; handed [K, width], made [K, width] (waves) or [0]; reward, value [K, P], logits
+    [K, A], discount [K] float32; to_play [K], answer [6] int64.
     """
     num_rows, num_nodes, num_actions, num_players = nodes.shape[0], nodes.shape[1], logits.shape[2], stats.shape[3]
     gumbel = considered.shape[0] > 0
-    most = num_rows * (min(num_actions, considered.max()) if waves else 1)
-    slots = np.zeros(most, SLOT)
-    action, row, source, target = (
-        np.empty(most, np.int64),
-        np.empty(most, np.int64),
-        np.empty(most, np.int64),
-        np.empty(most, np.int64),
-    )
-    handed, made = np.empty(most * width, np.float32), np.empty(most * width if waves else 0, np.float32)
-    reward, value = np.empty((most, num_players), np.float32), np.empty((most, num_players), np.float32)
-    prior_logits, discount = np.empty((most, num_actions), np.float32), np.empty(most, np.float32)
-    to_play, answer = np.empty(most, np.int64), np.empty(6, np.int64)
+    slots, action, row, source, target, handed, made, reward, value, prior_logits, discount, to_play, answer = space
     answer[1], answer[2], answer[3] = reward.ctypes.data, value.ctypes.data, prior_logits.ctypes.data
     answer[4], answer[5] = discount.ctypes.data, to_play.ctypes.data
     layout = (answer[1], num_players, answer[2], num_players, answer[3], num_actions, answer[4], 1, answer[5], 1)
@@ -624,7 +616,9 @@ def _improve_(logits, visits, q_values, mixed, factor, target):
 
 
 @compiled
-def decide_gumbel_(nodes, links, stats, edges, logits, rows, rules, noise, action, target, root_value, visits, q_values):
+def decide_gumbel_(
+    nodes, links, stats, edges, logits, rows, rules, noise, action, target, root_value, visits, q_values
+):
     """Fills action [B], target, visits, q_values [B, A] and root_value [B, P]."""
     num_players, rule = root_value.shape[1], rules[0]
     mixed_all = np.empty(num_players, np.float32)

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 from llvmlite import ir
-from numba import cfunc
 from numba.core import types
 from numba.extending import intrinsic
 from torch import Tensor
 
+from search.compile import compiled_callback
 from search.tree import Step
 
 _I64 = types.int64
@@ -53,11 +53,7 @@ class ModelFunction:
 
     @functools.cached_property
     def _compiled(self) -> Any:
-        options: dict[str, Any] = {"nopython": True, "error_model": "numpy"}
-        try:
-            return cfunc(SIGNATURE, cache=True, **options)(self._function)
-        except RuntimeError:  # no folder to cache in
-            return cfunc(SIGNATURE, **options)(self._function)
+        return compiled_callback(self._function, SIGNATURE)
 
     @property
     def address(self) -> int:

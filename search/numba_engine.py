@@ -119,15 +119,17 @@ def _grow_native(plan: Plan, store: Store, rules: np.ndarray, model: NativeModel
     waves = isinstance(plan, GumbelPlan) and plan.config.waves
     noise = plan.noise.contiguous().numpy()
     exists = None if plan.exists is None else plan.exists.contiguous().numpy()
+    most_of_wave = min(plan.config.max_considered, num_actions) if isinstance(plan, GumbelPlan) else 1
 
     def grow(first: int, last: int) -> tuple[int, int]:
         scratch = aligned_bytes(model.scratch_bytes)
+        space = _space(min(_CHUNK, last - first) * (most_of_wave if waves else 1), model, waves)
         for start in range(first, last, _CHUNK):
             part = slice(start, min(start + _CHUNK, last))
             answer = kernels.grow_(
                 *(array[part] for array in store[:6]), rules, noise[part], considered[part], waves,
                 _NO_EXISTS if exists is None else exists[part], model.address, model.context.ctypes.data,
-                scratch.ctypes.data, start, batch, store.embedding.data_ptr(), model.width,
+                scratch.ctypes.data, start, batch, store.embedding.data_ptr(), model.width, space,
             )  # fmt: skip
             if answer[0] >= 0:
                 return answer
@@ -144,6 +146,17 @@ def _grow_native(plan: Plan, store: Store, rules: np.ndarray, model: NativeModel
             raise ValueError(
                 f"Step.to_play of row {row} in simulation {simulation} is not a seat of {num_players} players"
             )
+
+
+def _space(num_slots: int, model: NativeModel, waves: bool) -> tuple[np.ndarray, ...]:
+    """`space` of `kernels.grow_`."""
+    whole, numbers = np.empty((5, num_slots), np.int64), np.float32
+    return (
+        np.zeros(num_slots, kernels.SLOT), *whole[:4], np.empty((num_slots, model.width), numbers),
+        np.empty((num_slots if waves else 0, model.width), numbers), np.empty((num_slots, model.num_players), numbers),
+        np.empty((num_slots, model.num_players), numbers), np.empty((num_slots, model.num_actions), numbers),
+        np.empty(num_slots, numbers), whole[4], np.empty(6, np.int64),
+    )  # fmt: skip
 
 
 def _buffers(store: Store, root: Root, num_slots: int) -> Buffers:
