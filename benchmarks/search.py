@@ -34,7 +34,7 @@ from gurgeh.bench_problem import Row, actions_of, evaluate, make_arrays  # noqa:
 
 PEERS = ("mctx", "lightzero")
 POLICIES = ("gumbel", "puct")
-BASE = Row(64, 50, 9, 64, 128)  # what the stretched rows start from
+BASE = Row(32, 50, 9, 64, 128)  # what the stretched rows start from
 
 TABLE = (
     Row(1, 50, 9, 64, 128, name="t1"),

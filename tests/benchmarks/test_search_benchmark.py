@@ -64,6 +64,7 @@ def test_targets_are_met_or_missed_with_their_numbers():
         record("t1", "gumbel", [1.0], [0.6], [4.0], [10.0]),
         record("t2", "gumbel", [1.0], [0.4], [9.0], [1.5]),
         record("t3", "puct", [1.0], [0.9], [0.9], [8.0], width=256),
+        record("a4672", "puct", [1.0], [0.9], [1e6], [1e6], width=256),
     ]
     found = {target: (met, text) for target, met, text in search_report.verdicts(
         [search_report.line(one) for one in records], "cpu")}  # fmt: skip
@@ -75,7 +76,9 @@ def test_targets_are_met_or_missed_with_their_numbers():
     met, text = found["gumbel: 3.5 times mctx in the geometric mean"]
     assert met
     assert text.startswith("6.00")  # sqrt(4 * 9)
-    assert not found["puct: 8 times mctx in the geometric mean"][0]
+    met, text = found["puct: 8 times mctx in the geometric mean"]
+    assert not met  # a row far out does not make up for the table's
+    assert text.startswith("0.90 over 1 rows of the table; 948.68 over 2 rows")
     assert not found["2 times LightZero in every row with B >= 16"][0]
     assert found["4 times LightZero in the geometric mean (rows with B >= 16)"][0]  # cube root of 120
 
@@ -118,8 +121,9 @@ def test_a_side_with_another_network_is_found_out(benchmark, tmp_path):
 def test_rows_by_name_group_and_size(benchmark):
     rows = benchmark.parse(["--peers", "none", "--rows", "table,a4672,2/3/4/5/6"]).rows
     assert [row.name for row in rows[:6]] == ["t1", "t2", "t3", "t4", "t5", "t6"]
-    assert (rows[6].actions, rows[6].batch) == (4672, 64)
+    assert (rows[6].actions, rows[6].batch) == (4672, 32)
     assert (rows[7].batch, rows[7].simulations, rows[7].actions, rows[7].width, rows[7].hidden) == (2, 3, 4, 5, 6)
+    assert tuple(row.name for row in benchmark.TABLE) == search_report.OWN_ROWS
     assert {row.actions for row in benchmark.STRETCH} >= {18, 82, 362, 4672}
     assert {row.batch for row in benchmark.STRETCH} >= {256, 1024, 4096}
     assert {row.simulations for row in benchmark.STRETCH} >= {100, 400, 800}
