@@ -23,7 +23,7 @@ from envs.solver import take
 from search import PUCTConfig, Root, Step, TreeRange, Unvisited, gumbel_muzero, muzero, noise
 
 _PATH = 0xD1342543DE82EF95 - 2**64  # odd: keys of different paths differ; noise.uniform mixes them further
-_ROLLOUT = 1 << 20  # stream of `noise.uniform`: far from those of search
+_ROLLOUT, _ORDER = 1 << 20, 1 << 21  # streams of `noise.uniform`: far from those of search
 _LONGEST_ROLLOUT = 200  # moves, where a game does not say how long it can last
 
 MCTS = PUCTConfig(dirichlet_fraction=0.0, temperature=0.0, unit=TreeRange(), unvisited=Unvisited.NODE)
@@ -205,12 +205,14 @@ class RulesPlayer:
 def mcts_player(game: NativeGame, simulations: int) -> RulesPlayer:
     """Plain Monte Carlo tree search: PUCT over the rules, one rollout a simulation, the most visited move.
 
-    Equally visited moves have equal chances, by the row's seed. No network, nothing learned.
+    Which of several moves that look alike is tried first, and which of the equally visited ones is played, is drawn
+    by the row's seed. No network, nothing learned.
     """
     model = RulesModel(game, Rollouts(game))
 
     def decide(root: Root) -> Decision:
-        result = muzero(root, model.step, simulations, MCTS)
+        order = noise.uniform(root.seed, game.spec.num_actions, _ORDER).float()
+        result = muzero(root._replace(prior_logits=1e-3 * order), model.step, simulations, MCTS)
         most = result.visits == result.visits.amax(1, keepdim=True)
         action = choose_uniformly(most, root.seed)
         return Decision(action, result.policy_target, None, result.root_value, result.visits)

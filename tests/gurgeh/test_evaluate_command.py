@@ -119,6 +119,34 @@ def test_a_network_decides_alike_in_any_company(run):
     assert int(same.sum()) >= 38  # two values that differ by rounding may change places
 
 
+def test_rules_instead_of_the_learned_model(run, capsys, tmp_path):
+    """The player says so, the records lie apart, and games without rules are left out or refused."""
+    before = set((run / "evaluations").glob("*"))
+    found = report(capsys, run, "--rules", "--opponent", "mcts:3", "--opponent", str(run), "--simulations", "6")
+    assert found["rules"]
+    assert [entry["players"] for entry in found["games"]] == [["small@4+rules", who] for who in ("mcts:3", "small@4")]
+    assert [entry["game"] for entry in found["games"]] == ["tictactoe"] * 2
+    record = run / "evaluations" / "rules" / "000000004-tictactoe-mcts-3-s0.jsonl.gz"
+    assert record.exists()
+    assert {path for path in (run / "evaluations").glob("*") if path.is_file()} == {p for p in before if p.is_file()}
+    header, episodes = read_records(record)
+    assert header.players == ("small@4+rules", "mcts:3")
+    assert sum(sum(visits) == 6 for episode in episodes for visits in episode.visits) >= 4
+    assert main(["replay", str(record), "--verify"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--rules", "--game", "tictactoe", "--save", str(tmp_path)]) == 0
+    assert "2 simulations with the game's rules, greedy" in capsys.readouterr().out
+    for arguments, message in (
+        ([str(run), "--rules", "--game", "CartPole-v1"], "game CartPole-v1 has no exact rules here"),
+        ([str(run), "--rules", "--simulations", "0"], "needs at least 1 simulation, found 0"),
+        (["mcts:3", "--rules", "--game", "tictactoe"], "mcts:3 has no learned model; leave --rules out"),
+        (["mcts:3", "--game", "CartPole-v1"], "game CartPole-v1 has no exact rules here"),
+        (["mcts:0", "--game", "tictactoe"], "write mcts:N"),
+    ):
+        assert main(["evaluate", *arguments]) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_built_in_players(capsys, tmp_path):
     found = report(capsys, "perfect", "--game", "tictactoe", "--episodes", "6", "--save", tmp_path / "here")
     assert found["games"][0]["summary"]["optimal"] == 1.0
