@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba import extending
 from numba.core import cgutils, sigutils, types
 from numba.core.ccallback import CFunc
-from numba.extending import intrinsic
+
+intrinsic: Any = extending.intrinsic
+"""numba's decorator, without its type: a type checker takes the decorated function for one of the same arguments."""
 
 
 def compiled(function: Callable[..., Any]) -> Any:

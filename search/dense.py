@@ -1,8 +1,8 @@
 """Small dense layers inside numba kernels: `y = max(start + x W^T, floor)`, tiles held in vector registers.
 
-A tile is `TILE_ROWS` rows by `PANEL` columns; the weights lie in panels `[columns / PANEL, inputs, PANEL]`, made once by
-`pack`. Every output is one chain of multiply-adds over the inputs in their order, whatever rows are computed beside it:
-a row's bits do not depend on the batch. The inner loop is written in LLVM's vector types, since numba's own
+A tile is `TILE_ROWS` rows by `PANEL` columns; the weights lie in panels `[columns / PANEL, inputs, PANEL]`, made once
+by `pack`. Every output is one chain of multiply-adds over the inputs in their order, whatever rows are computed beside
+it: a row's bits do not depend on the batch. The inner loop is written in LLVM's vector types, since numba's own
 vectoriser does not keep a tile in registers.
 """
 
@@ -14,9 +14,8 @@ import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 
-from search.compile import compiled
+from search.compile import compiled, intrinsic
 
 _FEATURES = llvmlite.binding.get_host_cpu_features()
 LANES = 16 if _FEATURES.get("avx512f") else 8  # float32 numbers in one vector

@@ -9,9 +9,8 @@ from __future__ import annotations
 import numpy as np
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic
 
-from search.compile import compiled
+from search.compile import compiled, intrinsic
 
 # Cody-Waite reduction and the polynomial of expf in Cephes (Moshier).
 _LOG2_E = np.float32(1.44269504)

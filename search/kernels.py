@@ -2,14 +2,16 @@
 
 A node is one record of `NODE` (a cache line), and what a choice needs of its visited children lies together in a block
 of `LINK` records that doubles when it is full. So a hop reads little and costs O(visited children) instead of
-O(actions): of the others only `candidate` is looked at, the best unvisited action. Unvisited actions of a node share their Q (Gumbel: the mixed value, so
-sigma = 0; PUCT: one default), so the best of them is the one with the highest prior (at a Gumbel root: the highest
-noise + logit), and it alone can win. The softmax needs all actions once a node, for `log_normaliser`; from then on
-the unvisited have the share that the visited leave. Nodes that are never entered again never pay for it.
+O(actions): of the others only `candidate` is looked at, the best unvisited action. Unvisited actions of a node share
+their Q (Gumbel: the mixed value, so sigma = 0; PUCT: one default), so the best of them is the one with the highest
+prior (at a Gumbel root: the highest noise + logit), and it alone can win. The softmax needs all actions once a node,
+for `log_normaliser`; from then on the unvisited have the share that the visited leave. Nodes that are never entered
+again never pay for it.
 
-Names: nodes [N] NODE, links [4 N] LINK, stats [N, 3, P] float32 (VALUE, RAW, REWARD), edges [N, A] int32 (`Tree.child`), logits [N, A]
-float32, noise [A] float32 of one tree; row, its `ROW`; rule, the `RULE` of the search; slots [K] SLOT, the evaluations
-of one network call: one a row, or with waves one for each simulation that shares the row's visit level.
+Names: nodes [N] NODE, links [4 N] LINK, stats [N, 3, P] float32 (VALUE, RAW, REWARD), edges [N, A] int32
+(`Tree.child`), logits [N, A] float32, noise [A] float32 of one tree; row, its `ROW`; rule, the `RULE` of the search;
+slots [K] SLOT, the evaluations of one network call: one a row, or with waves one for each simulation that shares the
+row's visit level.
 """
 
 from __future__ import annotations
@@ -102,7 +104,8 @@ _TINY = np.float32(np.finfo(np.float32).tiny)
 
 @compiled
 def _borrow(nodes, links, stats, edges, logits, rows):
-    """The same arrays without numba's reference counts, whose atomic updates cost some 10 ns at every row and view."""
+    """The same arrays without numba's reference counts, whose atomic updates cost some 10 ns at every row and view.
+    Only for arguments: what a kernel allocates itself would be freed under it."""
     return (
         carray(pointer(nodes.ctypes.data), nodes.shape, NODE),
         carray(pointer(links.ctypes.data), links.shape, LINK),
@@ -508,8 +511,8 @@ def expand_and_backup_(nodes, links, stats, edges, logits, rows, slots, answer, 
 
 
 @compiled
-def grow_(nodes, links, stats, edges, logits, rows, rules, noise, considered, waves, exists, model, context, scratch, first,
-          batch, embedding, width, space):  # fmt: skip
+def grow_(nodes, links, stats, edges, logits, rows, rules, noise, considered, waves, exists, model, context, scratch,
+          first, batch, embedding, width, space):  # fmt: skip
     """All simulations of rows first, first + 1, ... of a search over a native model (`native.py`); returns (-1, 0), or
     (row, simulation) of a mover that is no seat.
 

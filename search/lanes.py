@@ -11,7 +11,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
+
+from search.compile import intrinsic
 
 LANES = 16
 MASKED = -(2.0**127)  # as search.plan's; what is at most this is not allowed

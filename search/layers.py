@@ -129,12 +129,12 @@ def run_chain_(layers, num_rows, x, x_width, condition, condition_width, scratch
     """
     source, source_width = x, x_width
     last = layers.shape[0] - 1
-    for l in range(layers.shape[0]):
-        layer = layers[l]
-        if l == last:
+    for depth in range(layers.shape[0]):
+        layer = layers[depth]
+        if depth == last:
             target, target_width = out, out_width
         else:
-            target, target_width = scratch + (l % 2) * ROWS * widest * 4, widest
+            target, target_width = scratch + (depth % 2) * ROWS * widest * 4, widest
         start, start_width = layer.bias, 0
         if layer.conditioned:
             bias = floats(layer.bias, layer.outputs)
@@ -160,7 +160,7 @@ def run_chain_(layers, num_rows, x, x_width, condition, condition_width, scratch
                     row[j] += token[j]
             if layer.normalised:
                 _normalise_(row, layer.outputs)
-            if layer.residual and l < last:
+            if layer.residual and depth < last:
                 token = floats(x + i * x_width * 4, layer.outputs)
                 for j in range(layer.outputs):
                     token[j] = row[j]

@@ -11,7 +11,7 @@ from numba import carray  # pyright: ignore[reportPrivateImportUsage]
 from search.compile import pointer
 from search.dense import padded
 from search.layers import LAYER, ROWS, Chain, Layer, floats, run_chain_, words
-from search.native import DISCOUNT, EMBEDDING, LOGITS, REWARD, TO_PLAY, VALUE, NativeModel, ModelFunction
+from search.native import DISCOUNT, EMBEDDING, LOGITS, REWARD, TO_PLAY, VALUE, ModelFunction, NativeModel
 
 _CONTEXT = np.dtype(
     [

@@ -17,10 +17,9 @@ import numpy as np
 import torch
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic
 from torch import Tensor
 
-from search.compile import compiled_callback
+from search.compile import compiled_callback, intrinsic
 from search.tree import Step
 
 _I64 = types.int64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -139,7 +140,7 @@ def _grow_native(plan: Plan, store: Store, rules: np.ndarray, model: NativeModel
     bounds = [batch * i // threads for i in range(threads + 1)]
     if threads > 1 and threads not in _pools:
         _pools[threads] = ThreadPoolExecutor(threads - 1, "search")
-    others = [_pools[threads].submit(grow, *pair) for pair in zip(bounds[1:], bounds[2:])]
+    others = [_pools[threads].submit(grow, *pair) for pair in itertools.pairwise(bounds[1:])]
     answers = [grow(bounds[0], bounds[1]), *(other.result() for other in others)]
     for row, simulation in answers:
         if row >= 0:

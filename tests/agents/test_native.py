@@ -44,7 +44,7 @@ def test_the_compiled_step_is_the_step(names, changes):
 
 @torch.no_grad()
 def test_the_search_grows_the_same_trees():
-    network, model, root = made(ONE_PLAYER + TWO_PLAYERS, rows=8)
+    _, model, root = made(ONE_PLAYER + TWO_PLAYERS, rows=8)
     config = gumbel_config(SearchConfig(), greedy=False)
     fast = search.gumbel_muzero(root, model.recurrent_fn(), 16, config)
     slow = search.gumbel_muzero(root, model.step, 16, config)
@@ -57,7 +57,7 @@ def test_the_search_grows_the_same_trees():
 @torch.no_grad()
 def test_a_row_does_not_depend_on_the_others_or_on_the_threads():
     """To the bit: alone, in another place, in a batch beyond one block of rows, with two threads."""
-    network, model, root = made(TWO_PLAYERS, rows=70)
+    _, model, root = made(TWO_PLAYERS, rows=70)
     native = native_step(model, END_THRESHOLD)
     action = torch.arange(140) % 9
     whole = native(root.embedding, action)
@@ -80,7 +80,8 @@ def test_a_row_does_not_depend_on_the_others_or_on_the_threads():
 
 def test_what_it_is_not_for_is_left_to_torch():
     _, model, _ = made(["wander"])  # three players
-    assert native_step(model, END_THRESHOLD) is None and model.recurrent_fn() == model.step
+    assert native_step(model, END_THRESHOLD) is None
+    assert model.recurrent_fn() == model.step
     _, model, _ = made(TWO_PLAYERS, trunk="resnet")
     assert native_step(model, END_THRESHOLD) is None
 
