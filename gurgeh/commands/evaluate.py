@@ -42,7 +42,7 @@ def add_parser(subparsers: Any) -> None:
     style.add_argument("--greedy", dest="greedy", action="store_true", default=None, help="play the best move found")
     style.add_argument("--sample", dest="greedy", action="store_false", help="sample moves as self-play does")
     parser.add_argument("--opponent", action="append", metavar="WHO",
-                        help="random, perfect, tactician1, tactician2, mcts:N, another run (again for more)")  # fmt: skip
+                        help="random, perfect, tactician1 or 2, mcts:N or another run (again for more)")  # fmt: skip
     parser.add_argument(
         "--rules", action="store_true", help="RUN searches with a native game's own rules, not with its learned model"
     )
