@@ -85,10 +85,19 @@ def check_step(step: Step, root: Root, batch: int) -> None:
 
 
 def check_tree(tree: Tree) -> None:
-    """Raises ValueError, naming row and simulation, if the recurrent function returned NaN or infinite numbers."""
+    """Raises ValueError, naming row and simulation, if the recurrent function returned NaN or infinite numbers, or a
+    mover that is no seat."""
+    used, num_players = tree.visits > 0, tree.value.shape[2]
+    bad = ((tree.to_play < 0) | (tree.to_play >= num_players)).logical_and(used).nonzero()
+    if len(bad):
+        row, node = bad[0].tolist()
+        raise ValueError(
+            f"Step.to_play of row {row} is {int(tree.to_play[row, node])} in simulation {node}: "
+            f"not a seat of {num_players} players"
+        )
     healthy = torch.isfinite(tree.prior_logits).all(dim=2) & torch.isfinite(tree.discount) & (tree.discount >= 0)
     healthy &= (torch.isfinite(tree.raw_value) & torch.isfinite(tree.reward)).all(dim=2)
-    bad = (~healthy & (tree.visits > 0)).nonzero()
+    bad = (~healthy & used).nonzero()
     if len(bad):
         row, node = bad[0].tolist()
         raise ValueError(

@@ -43,7 +43,7 @@ def gumbel_muzero(
         border.check_root(root, num_simulations)
     _check_memory(root, num_simulations, config)
     plan = plan_gumbel(root, num_simulations, config)
-    result = (engine or _engine_of(root, config))(plan, root, recurrent_fn)
+    result = (engine or engine_of(root, config))(plan, root, recurrent_fn)
     if check:
         border.check_tree(result.tree)
     return result
@@ -69,13 +69,13 @@ def muzero(
         border.check_root(root, num_simulations)
     _check_memory(root, num_simulations, config)
     plan = plan_puct(root, num_simulations, config)
-    result = (engine or _engine_of(root, config))(plan, root, recurrent_fn)
+    result = (engine or engine_of(root, config))(plan, root, recurrent_fn)
     if check:
         border.check_tree(result.tree)
     return result
 
 
-def _engine_of(root: Root, config: GumbelConfig | PUCTConfig) -> Engine:
+def engine_of(root: Root, config: GumbelConfig | PUCTConfig) -> Engine:
     if callable(config.unit):  # a function of the user's: no kernel knows it
         return torch_engine.run
     device = root.prior_logits.device

@@ -7,20 +7,19 @@ engine's own code.
 
 from __future__ import annotations
 
-import os
 from typing import Any, NamedTuple
 
 import torch
 import triton
 from torch import Tensor
 
-from search import memory, torch_engine
-from search import triton_kernels as kernels
+from search import memory, torch_engine, triton_kernels
 from search.border import check_step
 from search.config import FixedRange, NodeRange, RowScale, TreeRange, Unit, Unscaled, Unvisited
 from search.plan import GumbelPlan, Plan
 from search.tree import UNVISITED, RecurrentFn, Result, Root, Step, Tree
 
+kernels: Any = triton_kernels  # launched by indexing, which no type checker knows
 ON_CPU = not isinstance(kernels.descend, triton.runtime.JITFunction)  # in the interpreter, TRITON_INTERPRET=1
 _LARGEST = 2**20 - 1  # actions and simulations: a link holds either in 20 bits
 _COPY_BYTES = 2**14  # wider embeddings are copied by torch: one warp of a kernel would take longer than a launch
@@ -132,9 +131,7 @@ def run(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> Result:
     return _decide(plan, store)
 
 
-def bytes_needed(
-    batch: int, num_actions: int, num_players: int, num_simulations: int, embedding_bytes: int
-) -> int:
+def bytes_needed(batch: int, num_actions: int, num_players: int, num_simulations: int, embedding_bytes: int) -> int:
     """Bytes of the trees of one search: B (S + 1) (72 + 8 A + 20 K + 12 P + E), K = min(A, S).
 
     8 A: the logits, and `Tree.child`, which is made at the end; 20 K: link, Q, visits and prior of a visited child.
@@ -198,18 +195,22 @@ def _launch(plan: Plan, root: Root, store: Store) -> Launch:
     """Block sizes and warps. One warp wherever it can hold a node: reductions then need no shared memory."""
     num_actions, num_slots = plan.logits.shape[1], store.links.shape[2]
     width = root.embedding.numel() // len(root.embedding)
-    block_k, block_a = triton.next_power_of_2(num_slots), min(1024, triton.next_power_of_2(num_actions))
+    block_k, block_a = _power_of_2(num_slots), min(1024, _power_of_2(num_actions))
     limit = min(plan.config.max_depth or plan.num_simulations, plan.num_simulations)
     copied = width > 0 and not root.embedding.is_complex() and root.embedding.dtype != torch.bool
     return Launch(
         block_k,
         block_a,
-        block_d=min(32, triton.next_power_of_2(limit + 1)),
-        block_e=min(1024, triton.next_power_of_2(max(1, width))),
+        block_d=min(32, _power_of_2(limit + 1)),
+        block_e=min(1024, _power_of_2(max(1, width))),
         warps_descend=_warps(block_k),
         warps_expand=_warps(block_a),
         copy=copied and width * store.embedding.element_size() <= _COPY_BYTES,
     )
+
+
+def _power_of_2(least: int) -> int:
+    return 1 << (least - 1).bit_length()
 
 
 def _warps(block: int) -> int:

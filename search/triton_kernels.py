@@ -21,6 +21,8 @@ Names: B batch, N nodes, A actions, K slots a node = min(A, N - 1), P players. i
 ends [B, 8] int32: where it ended.
 """
 
+# ruff: noqa: N803 - upper case: constexpr
+# pyright: reportGeneralTypeIssues=false, reportAttributeAccessIssue=false
 # No `from __future__ import annotations` here: Triton's interpreter reads the constexpr annotations themselves.
 
 import triton
@@ -218,9 +220,7 @@ def descend(
         first = base * max_children
         k = tl.arange(0, BLOCK_K)
         keys = tl.load(root_keys + b * max_children + k, mask=k < fetch, other=0.0)
-        filled, link, q, visits, prior = _slots(
-            links, slot_q, slot_visits, slot_prior, first, children, fetch, BLOCK_K
-        )
+        filled, link, q, visits, prior = _slots(links, slot_q, slot_visits, slot_prior, first, children, fetch, BLOCK_K)
         mixed, factor, mass, low, high = _gumbel_statistics(
             filled,
             q,
@@ -256,9 +256,7 @@ def descend(
         candidate_prior = tl.load(floats + at + CANDIDATE_PRIOR)
         fetch = max_children if FETCH_ALL else children
         first = (base + node) * max_children
-        filled, link, q, visits, prior = _slots(
-            links, slot_q, slot_visits, slot_prior, first, children, fetch, BLOCK_K
-        )
+        filled, link, q, visits, prior = _slots(links, slot_q, slot_visits, slot_prior, first, children, fetch, BLOCK_K)
         own_visits = total_visits.to(tl.float32)  # 1 + the children's
         if GUMBEL:
             network = tl.load(floats + at + NETWORK)
@@ -343,8 +341,23 @@ def _compose(slope, offset, next_slope, next_offset):
     return slope * next_slope, next_slope * offset + next_offset
 
 
-@triton.jit(do_not_specialize=["embedding_stride", "reward_stride", "discount_stride", "value_stride", "logits_stride",
-        "to_play_stride", "exists_stride", "chance_stride", "new", "num_nodes", "max_children", "batch", "width"])
+@triton.jit(
+    do_not_specialize=[
+        "embedding_stride",
+        "reward_stride",
+        "discount_stride",
+        "value_stride",
+        "logits_stride",
+        "to_play_stride",
+        "exists_stride",
+        "chance_stride",
+        "new",
+        "num_nodes",
+        "max_children",
+        "batch",
+        "width",
+    ]
+)
 def expand_and_backup(
     ints,
     floats,
@@ -405,7 +418,8 @@ def expand_and_backup(
     parent = tl.load(ends + b * END + LEAF_PARENT)
     slot = tl.load(ends + b * END + LEAF_SLOT)
     action = tl.load(ends + b * END + LEAF_ACTION)
-    seat = tl.load(to_play + b * to_play_stride).to(tl.int32)
+    # What is no seat stays none (`border.check_tree` finds it after the search); no address depends on it.
+    seat = tl.minimum(tl.maximum(tl.load(to_play + b * to_play_stride), -1), P).to(tl.int32)
     gamma = tl.load(discount + b * discount_stride).to(tl.float32)
     at_parent = (base + parent) * RECORD
     at_new = (base + new) * RECORD
