@@ -131,7 +131,7 @@ class _Recurrent:
         if self.calls == 1:  # every row is at its root
             return self._decide(packed, edge, row)
         at_chance = packed[:, -1] != 0
-        if at_chance.device.type == "cpu":
+        if _may_look(at_chance):
             if not at_chance.any():
                 return self._decide(packed, edge, row)
             if at_chance.all():
@@ -213,6 +213,11 @@ class _Recurrent:
         border.check_tensor("Afterstate.value", answer.value, (num_rows, num_players))
         if answer.exists is not None:
             border.check_tensor("Afterstate.exists", answer.exists, (num_rows, self.num_codes), torch.bool)
+
+
+def _may_look(tensor: Tensor) -> bool:
+    """Whether reading a value is no copy to the host."""
+    return tensor.device.type == "cpu"
 
 
 def _only(mine: Tensor, packed: Tensor, edge: Tensor) -> tuple[Tensor, Tensor]:

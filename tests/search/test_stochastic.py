@@ -23,6 +23,7 @@ from search import (
     chance_nodes,
     noise,
     reference,
+    stochastic,
     stochastic_muzero,
 )
 
@@ -249,6 +250,20 @@ def test_rows_of_both_kinds_cost_one_call_of_each(engine, config):
     assert shapes == {"decision": ((5, 2), (5,)), "chance": ((5, 1, 3), (5,))}
 
 
+def test_where_looking_costs_both_are_called_and_nothing_else_changes(engine, config, monkeypatch):
+    """As on CUDA: from the second simulation on one call of each."""
+    model = tables(7, 4, 3)
+    root = model.root(3, 7)
+    expected = search_tables(model, root, 20, config, engine)
+    monkeypatch.setattr(stochastic, "_may_look", lambda tensor: False)
+    calls, decide, resolve = watched(model)
+    found = stochastic_muzero(root, decide, resolve, 20, 3, config, afterstate_shape=(1, 3), engine=engine)
+    assert [kind for kind, *_ in calls] == ["decision"] + ["decision", "chance"] * 19
+    assert torch.equal(found.tree.child, expected.tree.child)
+    assert torch.equal(found.tree.embedding[found.tree.visits > 0], expected.tree.embedding[found.tree.visits > 0])
+    assert torch.equal(found.policy_target, expected.policy_target)
+
+
 def test_rows_of_the_other_kind_are_zeros(engine, config):
     """States and actions from 100 on, afterstates and outcomes below: no function ever sees the other's numbers, nor
     an action that it does not have."""
@@ -360,6 +375,33 @@ def test_actions_of_each_row_s_game(engine, config):
         assert not any(of_states[a] for a in range(5) if not exists[row, a])
         assert tried[row, kinds[row], :4].any(dim=0).all()
         assert not tried[row, kinds[row], 4:].any()
+
+
+def test_waves_of_simulations_know_their_rows():
+    """Root.exists is a row's own; with waves one call holds several simulations of a row, told by `row`."""
+    model = tables(10, 6, 4, codes_share=1.0)
+    root = model.root(4, 10)
+    exists = torch.ones(4, 6, dtype=torch.bool)
+    exists[1, :3] = exists[2, 1:5] = False
+    root = root._replace(exists=exists, legal=torch.ones_like(exists))
+    calls = []
+
+    def decide(embedding, action, row):
+        calls.append(len(row))
+        assert len(embedding) == len(action) == len(row)
+        return model.decide(embedding, action)
+
+    def resolve(embedding, code, row):
+        return model.resolve(embedding, code)._replace(exists=None)
+
+    config = GumbelConfig(waves=True)
+    arguments = (root, decide, resolve, 60, 4, config)
+    tree = stochastic_muzero(*arguments, afterstate_shape=(1, 3), engine=ENGINES["numba"]).tree
+    tried, kinds = tree.child >= 0, chance_nodes(tree)
+    for row in range(4):
+        assert tried[row, ~kinds[row]].any(dim=0).tolist() == exists[row].tolist()
+    assert tree.visits[:, 0].tolist() == [61] * 4
+    assert max(calls) > 4
 
 
 def test_bad_answers_are_refused(engine):
