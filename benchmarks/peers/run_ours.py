@@ -26,7 +26,7 @@ def hello() -> dict[str, Any]:
 
     return {
         "versions": f"torch {torch.__version__}, numba {numba.__version__}",
-        "threads": f"torch {torch.get_num_threads()}, numba at most {numba.get_num_threads()}",
+        "threads": f"torch and the rows of native searches {torch.get_num_threads()}",
         "network": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
     }
 

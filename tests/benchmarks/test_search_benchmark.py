@@ -118,6 +118,33 @@ def test_a_side_with_another_network_is_found_out(benchmark, tmp_path):
         contest._compare("mctx", (after, head))
 
 
+def test_a_side_without_a_time_is_said(benchmark):
+    lost = record("t1", "puct", [1.0], [0.5], [2.0])
+    del lost["entrants"]["mctx search"]
+    lost["failures"] = {"mctx": "no answer within 240 s"}
+    assert search_report.progress(lost).endswith("mctx failed: no answer within 240 s")
+    lost["failures"] = {"ours": "ended with exit code -6"}
+    assert search_report.progress(lost).endswith("ours failed: ended with exit code -6")
+    assert search_report.verdicts([search_report.line(record("t1", "puct", [1.0], [0.5], [2.0]))], "cpu")[5].met is None
+
+
+def test_a_worker_that_dies_is_a_failure_with_its_last_words(benchmark, tmp_path):
+    from benchmarks.peers.client import Worker, WorkerError
+
+    (tmp_path / "python").write_text("#!/bin/sh\necho 'no module named jax' >&2\nexit 3\n")
+    (tmp_path / "python").chmod(0o755)
+    worker = Worker("mctx", tmp_path / "python", 1, "cpu")
+    with pytest.raises(WorkerError, match="exit code 3: no module named jax"):
+        worker.ask({"do": "hello"}, timeout=30)
+    assert not worker.alive
+    worker.close()
+    (tmp_path / "python").write_text("#!/bin/sh\nexec sleep 60\n")
+    worker = Worker("mctx", tmp_path / "python", 1, "cpu")
+    with pytest.raises(WorkerError, match=r"no answer within 0 s"):
+        worker.ask({"do": "hello"}, timeout=0.2)
+    assert not worker.alive
+
+
 def test_rows_by_name_group_and_size(benchmark):
     rows = benchmark.parse(["--peers", "none", "--rows", "table,a4672,2/3/4/5/6"]).rows
     assert [row.name for row in rows[:6]] == ["t1", "t2", "t3", "t4", "t5", "t6"]
