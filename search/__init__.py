@@ -11,6 +11,9 @@ from search.config import (
     Unscaled,
     Unvisited,
 )
+from search.layers import Layer
+from search.mlp import MLP
+from search.native import NativeModel
 from search.policies import gumbel_muzero, muzero
 from search.sampled import Gaussian, Proposal, SampledResult, SampledRoot, SampledStep, Samples, sampled_muzero
 from search.stochastic import Afterstate, chance_nodes, stochastic_muzero
@@ -19,11 +22,14 @@ from search.tree import UNVISITED, RecurrentFn, Result, Root, Step, Tree
 from search.warm import warm_up
 
 __all__ = [
+    "MLP",
     "UNVISITED",
     "Afterstate",
     "FixedRange",
     "Gaussian",
     "GumbelConfig",
+    "Layer",
+    "NativeModel",
     "NodeRange",
     "NodeValues",
     "PUCTConfig",

@@ -36,8 +36,8 @@ def pack(weight: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(panels.reshape(-1, PANEL, inputs).transpose(0, 2, 1))
 
 
-def _tile(num_rows: int) -> Any:
-    """The intrinsic for `num_rows` rows by one panel."""
+def _tile(num_rows: int, num_panels: int = 1) -> Any:
+    """The intrinsic for `num_rows` rows by `num_panels` panels: enough sums to hide the latency of one."""
 
     @intrinsic
     def tile(_context, x, x_stride, start, start_stride, panel, inputs, out, out_stride, floor):
@@ -69,10 +69,11 @@ def _tile(num_rows: int) -> Any:
             def row_base(base, stride, i):
                 return builder.add(base, builder.mul(stride, constant(i)))
 
+            parts = 2 * num_panels  # vectors of one row
             initial = [
-                builder.load(at(row_base(start, start_stride, i), constant(width * half), vector), align=4)
+                builder.load(at(row_base(start, start_stride, i), constant(width * part), vector), align=4)
                 for i in range(num_rows)
-                for half in range(2)
+                for part in range(parts)
             ]
             x_rows = [row_base(x, x_stride, i) for i in range(num_rows)]
             before = builder.block
@@ -84,13 +85,17 @@ def _tile(num_rows: int) -> Any:
             sums = [builder.phi(vector) for _ in initial]
             for phi, value in zip(sums, initial, strict=True):
                 phi.add_incoming(value, before)
+            panel_bytes = builder.mul(inputs, constant(2 * width))
             weights_at = builder.add(panel, builder.mul(k, constant(2 * width)))
-            weights = [builder.load(at(weights_at, constant(width * half), vector), align=4) for half in range(2)]
+            weights = []
+            for _ in range(num_panels):
+                weights += [builder.load(at(weights_at, constant(width * half), vector), align=4) for half in range(2)]
+                weights_at = builder.add(weights_at, panel_bytes)
             offset = builder.mul(k, constant(4))
             updated = []
             for i in range(num_rows):
                 value = splat(builder.load(at(x_rows[i], offset, number), align=4))
-                updated += [builder.call(fmuladd, [value, weights[h], sums[2 * i + h]]) for h in range(2)]
+                updated += [builder.call(fmuladd, [value, weights[v], sums[parts * i + v]]) for v in range(parts)]
             following = builder.add(k, constant(1))
             for phi, value in zip(sums, updated, strict=True):
                 phi.add_incoming(value, loop)
@@ -99,9 +104,9 @@ def _tile(num_rows: int) -> Any:
             builder.position_at_end(after)
             lowest = splat(floor)
             for i in range(num_rows):
-                for half in range(2):
-                    result = builder.call(maximum, [updated[2 * i + half], lowest])
-                    target = at(row_base(out, out_stride, i), constant(width * half), vector)
+                for part in range(parts):
+                    result = builder.call(maximum, [updated[parts * i + part], lowest])
+                    target = at(row_base(out, out_stride, i), constant(width * part), vector)
                     builder.store(result, target, align=4)
             return _context.get_dummy_value()
 
@@ -112,7 +117,7 @@ def _tile(num_rows: int) -> Any:
 
 
 _tile_full, _tile_1 = _tile(TILE_ROWS), _tile(1)
-_tile_4, _tile_2 = _tile(4), _tile(2)
+_tile_4, _tile_2, _tile_1_wide = _tile(4), _tile(2), _tile(1, 4)
 _PANEL, _TILE_ROWS = PANEL, TILE_ROWS
 NO_FLOOR = np.float32(-np.inf)
 
@@ -125,7 +130,15 @@ def dense_(x, x_width, num_rows, inputs, panels, num_panels, start, start_width,
     out may be start, not x. out and start are read and written up to whole panels.
     """
     x_stride, start_stride, out_stride = x_width * 4, start_width * 4, out_width * 4
-    for j in range(num_panels):
+    done = 0
+    if num_rows == 1:
+        while done + 4 <= num_panels:
+            s, o = start + done * _PANEL * 4, out + done * _PANEL * 4
+            _tile_1_wide(
+                x, x_stride, s, start_stride, panels + done * inputs * _PANEL * 4, inputs, o, out_stride, floor
+            )
+            done += 4
+    for j in range(done, num_panels):
         panel = panels + j * inputs * _PANEL * 4
         s, o = start + j * _PANEL * 4, out + j * _PANEL * 4
         i = 0
