@@ -34,7 +34,11 @@ GREEDY = {
 }
 
 
-@pytest.fixture(params=HAVE_CHANCE)
+# Nothing here is an engine's; without a GPU, Triton's kernels run on numpy, too slowly for more than a few tests.
+FAST = [name for name in HAVE_CHANCE if name != "triton"]
+
+
+@pytest.fixture(params=FAST)
 def engine(request):
     return ENGINES[request.param]
 
@@ -157,8 +161,8 @@ def search_tables(model, root, num_simulations, config, engine=None):
     return stochastic_muzero(*arguments, afterstate_shape=(1, 3), engine=engine)
 
 
-@pytest.mark.parametrize("engine_name", HAVE_CHANCE)
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.parametrize("engine_name", FAST)
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 2**20),
     num_actions=st.integers(1, 6),
@@ -250,8 +254,10 @@ def test_rows_of_both_kinds_cost_one_call_of_each(engine, config):
     assert shapes == {"decision": ((5, 2), (5,)), "chance": ((5, 1, 3), (5,))}
 
 
-def test_where_looking_costs_both_are_called_and_nothing_else_changes(engine, config, monkeypatch):
+@pytest.mark.parametrize("engine_name", HAVE_CHANCE)
+def test_where_looking_costs_both_are_called_and_nothing_else_changes(engine_name, config, monkeypatch):
     """As on CUDA: from the second simulation on one call of each."""
+    engine = ENGINES[engine_name]
     model = tables(7, 4, 3)
     root = model.root(3, 7)
     expected = search_tables(model, root, 20, config, engine)
@@ -303,12 +309,12 @@ EXPECTED = [1.0, 2.1, 0.05]
 
 
 def gamble(num_simulations, config, engine, prior=(0.0, 0.0, 0.0)):
-    """One move, one outcome, the end. The model says 20 of every move, more than any is worth: a search that began with
+    """One move, one outcome, the end. The model says 8 of every move, more than any is worth: a search that began with
     too low a value might give the better gamble up after its first blank."""
 
     def decide(embedding, action):
         chances = CHANCES[action]
-        return Afterstate(action[:, None].float(), torch.log(chances), torch.full((len(action), 1), 20.0), chances > 0)
+        return Afterstate(action[:, None].float(), torch.log(chances), torch.full((len(action), 1), 8.0), chances > 0)
 
     def resolve(embedding, code):
         reward = PRIZES[embedding[:, 0].long(), code][:, None]
@@ -322,17 +328,17 @@ def gamble(num_simulations, config, engine, prior=(0.0, 0.0, 0.0)):
 
 
 def test_a_gamble_is_worth_its_expectation_and_the_better_one_is_taken(engine, config):
-    result = gamble(600, config, engine)
+    result = gamble(300, config, engine)
     assert result.action.item() == result.policy_target.argmax().item() == 1
     for found, expected, visits in zip(result.q_values[0].tolist(), EXPECTED, result.visits[0].tolist()):
         # Of n + 1 values one is the model's, and each of three outcomes is at most one visit off its share.
-        assert found == pytest.approx(expected, abs=29 / (visits + 1))
-    assert result.visits[0, 1] >= 250
-    assert result.root_value.item() == pytest.approx(2.1, abs=0.25)
+        assert found == pytest.approx(expected, abs=17 / (visits + 1))
+    assert result.visits[0, 1] >= 125
+    assert result.root_value.item() == pytest.approx(2.1, abs=0.3)
 
 
 def test_the_better_gamble_is_found_against_the_prior(engine, config):
-    assert gamble(400, config, engine, prior=(0.5, 0.0, 1.0)).action.item() == 1
+    assert gamble(200, config, engine, prior=(0.5, 0.0, 1.0)).action.item() == 1
 
 
 def test_the_worst_outcome_does_not_frighten_nor_the_best_tempt(engine, config):
@@ -343,20 +349,20 @@ def test_the_worst_outcome_does_not_frighten_nor_the_best_tempt(engine, config):
         second = embedding[:, 0] > 0
         chances = torch.where(second[:, None], CHANCES[action], torch.tensor([0.5, 0.5, 0.0]))
         where = torch.stack([second.float(), action.float()], dim=1)
-        return Afterstate(where, torch.log(chances), torch.full((len(action), 1), 20.0), chances > 0)
+        return Afterstate(where, torch.log(chances), torch.full((len(action), 1), 8.0), chances > 0)
 
     def resolve(embedding, code):
         second = embedding[:, 0] > 0
         reward = torch.where(second, PRIZES[embedding[:, 1].long(), code], 0.0)[:, None]
         zeros = torch.zeros_like(reward)
         discount = torch.where(second, 0.0, 0.5)
-        return Step(torch.ones(len(code), 1), reward, discount, torch.zeros(len(code), 3), zeros + 20, 0 * code)
+        return Step(torch.ones(len(code), 1), reward, discount, torch.zeros(len(code), 3), zeros + 8, 0 * code)
 
     zeros, seats = torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64)
     root = Root(torch.zeros(1, 3), zeros, zeros, torch.tensor([[True, False, False]]), seats, seats)
-    arguments = (root, decide, resolve, 600, 3, config)
+    arguments = (root, decide, resolve, 300, 3, config)
     result = stochastic_muzero(*arguments, afterstate_shape=(2,), engine=engine)
-    assert result.q_values[0].tolist() == pytest.approx([0.5 * 2.1, 0, 0], abs=0.1)
+    assert result.q_values[0].tolist() == pytest.approx([0.5 * 2.1, 0, 0], abs=0.15)
 
 
 def test_actions_of_each_row_s_game(engine, config):
