@@ -1,5 +1,6 @@
 """Batched tree search over a learned (or exact) model: torch and numba only, nothing of ours. See docs/search.md."""
 
+from search.captured import CapturedSearch
 from search.config import (
     FixedRange,
     GumbelConfig,
@@ -25,6 +26,7 @@ __all__ = [
     "MLP",
     "UNVISITED",
     "Afterstate",
+    "CapturedSearch",
     "FixedRange",
     "Gaussian",
     "GumbelConfig",

@@ -244,8 +244,8 @@ def descend(
         slot = tl.where(fresh, children, ((chosen >> FIELD_BITS) & FIELD).to(tl.int32))
         child = tl.where(fresh, -1, (chosen & FIELD).to(tl.int32))
         depth = 1
-        node = child
         alive = (child >= 0) & (depth < limit)
+        node = tl.where(alive, child, 0)
         tl.store(path + base + 1, tl.where(fresh, new, child))
         tl.store(path_slots + base + 1, slot)
     while alive:
@@ -309,17 +309,19 @@ def descend(
         chosen_action = (chosen >> (2 * FIELD_BITS)).to(tl.int32)
         better = (candidate_score > top) | ((candidate_score == top) & (candidate < chosen_action))
         untried = (children == 0) | ((candidate >= 0) & better)
-        enter = children >= 0  # not closed; if closed, the leaf is this node, once more
+        # Not closed; if it is, the leaf is this node, once more. (`alive` is True here, but not on numpy, where all
+        # programs take as many turns as the longest.)
+        enter = alive & (children >= 0)
         parent = tl.where(enter, node, parent)
         action = tl.where(enter, tl.where(untried, tl.maximum(candidate, 0), chosen_action), action)
         slot = tl.where(enter, tl.where(untried, children, ((chosen >> FIELD_BITS) & FIELD).to(tl.int32)), slot)
         child = tl.where(untried, -1, (chosen & FIELD).to(tl.int32))
-        fresh = enter & untried
+        fresh = tl.where(alive, enter & untried, fresh)
         tl.store(path + base + depth + 1, tl.where(untried, new, child), mask=enter)
         tl.store(path_slots + base + depth + 1, slot, mask=enter)
         depth = tl.where(enter, depth + 1, depth)
-        node = child
         alive = enter & (child >= 0) & (depth < limit)
+        node = tl.where(alive, child, node)
     tl.store(ends + b * END + DEPTH, depth)
     tl.store(ends + b * END + FRESH, fresh.to(tl.int32))
     tl.store(ends + b * END + LEAF_PARENT, parent)
