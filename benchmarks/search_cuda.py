@@ -19,7 +19,7 @@ import torch
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder's search.py would hide the package `search`
 
-from search import CapturedSearch, GumbelConfig, PUCTConfig, Root, Step, gumbel_muzero, muzero
+from search import CapturedSearch, GumbelConfig, PUCTConfig, Root, Step, gumbel_muzero, muzero  # noqa: E402
 
 SHAPES = [  # rows, actions, width of the embedding, simulations
     *itertools.product((256, 1024, 4096), (9, 82), (256,), (50,)),
@@ -57,10 +57,9 @@ class Problem:
         seeds = torch.arange(rows, device="cuda")
         self.root = Root(2 * normal(rows, actions), normal(rows, 1), normal(rows, width), legal, self.seats, seeds)
         self.ones = torch.ones(rows, device="cuda")
+        zeros = torch.zeros(rows, 1, device="cuda")
         self.answers = [
-            Step(
-                normal(rows, width), normal(rows, 1), self.ones, 2 * normal(rows, actions), normal(rows, 1), self.seats
-            )
+            Step(normal(rows, width), zeros, self.ones, 2 * normal(rows, actions), normal(rows, 1), self.seats)
             for _ in range(ANSWERS)
         ]
         self.calls = 0

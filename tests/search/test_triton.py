@@ -173,13 +173,13 @@ def _first_two(plan, root, recurrent_fn):
 
 @pytest.mark.parametrize("players", [1, 3])
 def test_paths_longer_than_one_stretch_of_the_backup(policy, players):
-    """One action: a simulation is one node deeper than the one before, up to 75; the walk up takes 32 at a time."""
+    """One action: a simulation is one node deeper than the one before, up to 36; the walk up takes 32 at a time."""
     run, config = policy
     model = random_model(31, 1, players, 0.0, 1.0)
     root = model.root(2, 1.0, 31)
     settings = config(unit=TreeRange())
-    found, expected = (run(root, model.step, 75, settings, engine=e) for e in (ENGINE, torch_engine.run))
-    assert found.tree.parent[0].tolist() == list(range(-1, 75))
+    found, expected = (run(root, model.step, 36, settings, engine=e) for e in (ENGINE, torch_engine.run))
+    assert found.tree.parent[0].tolist() == list(range(-1, 36))
     assert_equal(found, expected)
 
 
