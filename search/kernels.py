@@ -371,14 +371,14 @@ def descend_puct_(nodes, links, stats, edges, logits, rows, rules, weights, slot
 
 
 @compiled
-def address_(slots, num_slots, batch, action, row, source, target):
+def address_(slots, num_slots, first, batch, action, row, source, target):
     """Of the slots' simulations: action and row [K], and the places of the parent's and of the new node's embedding
-    in the store [N * B]."""
+    in the store [N * batch]. first: row of the batch that the slots count from."""
     for k in range(num_slots):
         slot = slots[k]
-        action[k], row[k] = slot.leaf_action, slot.row
-        source[k] = slot.leaf_parent * batch + slot.row
-        target[k] = slot.new * batch + slot.row
+        b = first + slot.row
+        action[k], row[k] = slot.leaf_action, b
+        source[k], target[k] = slot.leaf_parent * batch + b, slot.new * batch + b
 
 
 @compiled
@@ -538,16 +538,15 @@ def grow_(nodes, links, stats, edges, logits, rows, rules, noise, considered, wa
         else:
             descend_puct_(nodes, links, stats, edges, logits, rows, rules, weights, slots)
             count = num_rows
-        address_(slots, count, batch, action, row, source, target)
+        address_(slots, count, first, batch, action, row, source, target)
         for k in range(count):
-            _copy_(handed.ctypes.data + k * width * 4, embedding + (source[k] + first) * width * 4, width)
-            row[k] += first
-        answer[0] = made.ctypes.data if waves else embedding + (target[0] + first) * width * 4
+            _copy_(handed.ctypes.data + k * width * 4, embedding + source[k] * width * 4, width)
+        answer[0] = made.ctypes.data if waves else embedding + target[0] * width * 4
         call_model(model, context, scratch, count, handed.ctypes.data, action.ctypes.data, row.ctypes.data,
                    answer.ctypes.data)  # fmt: skip
         if waves:
             for k in range(count):
-                _copy_(embedding + (target[k] + first) * width * 4, made.ctypes.data + k * width * 4, width)
+                _copy_(embedding + target[k] * width * 4, made.ctypes.data + k * width * 4, width)
         bad = expand_and_backup_(nodes, links, stats, edges, logits, rows, slots[:count], layout, exists, True, chance)
         if bad >= 0:
             return slots[bad].row + first, slots[bad].new

@@ -6,7 +6,7 @@ import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -74,13 +74,21 @@ def run(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> Result:
     kernels.puct_weights_(rules, weights)
     call: Callable[..., Step] = recurrent_fn
     used, done = buffers, 0  # `used`: the buffers cut to the slots of this call
-    while done < batch * plan.num_simulations:
+    threads = 1 if waves else min(torch.get_num_threads(), max(1, batch // _ROWS_A_THREAD))
+
+    def descend(first: int, last: int) -> int:
+        part = slice(first, last) if threads > 1 else slice(None)
+        rows = tuple(array[part] for array in trees)
         if considered is None:
-            kernels.descend_puct_(*trees, rules, weights, slots)
-            num_slots = batch
+            kernels.descend_puct_(*rows, rules, weights, slots[part])
+            count = last - first
         else:
-            num_slots = kernels.descend_gumbel_(*trees, rules, noise, considered, waves, slots)
-        kernels.address_(slots, num_slots, batch, *index_arrays)
+            count = kernels.descend_gumbel_(*rows, rules, noise[part], considered[part], waves, slots[part])
+        kernels.address_(slots[part], count, first, batch, *(index[part] for index in index_arrays))
+        return count
+
+    while done < batch * plan.num_simulations:
+        num_slots = sum(_shared(descend, batch, threads))
         if num_slots != len(used.slots):
             used = buffers.cut(num_slots)
         torch.index_select(flat, 0, used.source, out=used.stored)
@@ -93,15 +101,27 @@ def run(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> Result:
             flat.index_copy_(0, used.target, step.embedding.to(flat.dtype))
         else:
             columns[done // batch + 1].copy_(step.embedding)
-        _absorb_(trees, used.slots, step, exists)
+        _absorb_(trees, used.slots, step, exists, threads)
         done += num_slots
     return _decide(plan, store, rules, noise)
 
 
 _THREADS_FROM = 2000  # evaluations of a search below which a second thread costs more than it saves
+_ROWS_A_THREAD = 256  # the same for the kernels between two calls of a model in Python
 _CHUNK = 32  # rows searched together in a thread: their trees stay in its cache
 _pools: dict[int, ThreadPoolExecutor] = {}
 os.register_at_fork(after_in_child=_pools.clear)  # threads do not survive a fork
+
+
+def _shared(function: Callable[[int, int], Any], batch: int, threads: int) -> list[Any]:
+    """[function(first, last)] for parts of the batch, each in a thread of its own."""
+    if threads == 1:
+        return [function(0, batch)]
+    if threads not in _pools:
+        _pools[threads] = ThreadPoolExecutor(threads - 1, "search")
+    bounds = [batch * i // threads for i in range(threads + 1)]
+    others = [_pools[threads].submit(function, *pair) for pair in itertools.pairwise(bounds[1:])]
+    return [function(bounds[0], bounds[1]), *(other.result() for other in others)]
 
 
 def _grow_native(plan: Plan, store: Store, rules: np.ndarray, model: NativeModel) -> None:
@@ -137,11 +157,7 @@ def _grow_native(plan: Plan, store: Store, rules: np.ndarray, model: NativeModel
         return -1, 0
 
     threads = min(torch.get_num_threads(), batch, 1 + batch * plan.num_simulations // _THREADS_FROM)
-    bounds = [batch * i // threads for i in range(threads + 1)]
-    if threads > 1 and threads not in _pools:
-        _pools[threads] = ThreadPoolExecutor(threads - 1, "search")
-    others = [_pools[threads].submit(grow, *pair) for pair in itertools.pairwise(bounds[1:])]
-    answers = [grow(bounds[0], bounds[1]), *(other.result() for other in others)]
+    answers = _shared(grow, batch, threads)
     for row, simulation in answers:
         if row >= 0:
             raise ValueError(
@@ -233,7 +249,8 @@ def _rules(plan: Plan) -> np.ndarray:
 _NO_EXISTS, _NO_CHANCE = np.empty((0, 0), np.bool_), np.empty(0, np.bool_)
 
 
-def _absorb_(trees: tuple, slots: np.ndarray, step: Step, exists: np.ndarray | None) -> None:
+def _absorb_(trees: tuple, slots: np.ndarray, step: Step, exists: np.ndarray | None,
+             threads: int) -> None:  # fmt: skip
     """The slots' new nodes from the model's answer, and the backups. exists: [B, A], of the rows."""
     num_slots, num_actions, num_players = len(slots), trees[4].shape[2], trees[2].shape[3]
     by_row = step.exists is None
@@ -249,15 +266,26 @@ def _absorb_(trees: tuple, slots: np.ndarray, step: Step, exists: np.ndarray | N
     )
     logits = _dense("prior_logits", step.prior_logits, num_slots, num_actions)
     discount, to_play = _dense("discount", step.discount, num_slots, 1), _dense("to_play", step.to_play, num_slots, 1)
-    answer = tuple(number for x in (reward, value, logits, discount, to_play) for number in (x.data_ptr(), x.stride(0)))
-    bad = kernels.expand_and_backup_(*trees, slots, answer, _NO_EXISTS if exists is None else exists, by_row,
-                                     chance)  # fmt: skip
-    if bad >= 0:
-        row, new = slots["row"][bad], slots["new"][bad]
-        raise ValueError(
-            f"Step.to_play of row {row} is {int(step.to_play[bad])} in simulation {new}: "
-            f"not a seat of {num_players} players"
-        )
+    answers = (reward, value, logits, discount, to_play)
+    exists = _NO_EXISTS if exists is None else exists
+
+    def expand(first: int, last: int) -> int:
+        if threads == 1:
+            answer = tuple(number for x in answers for number in (x.data_ptr(), x.stride(0)))
+            return kernels.expand_and_backup_(*trees, slots, answer, exists, by_row, chance)
+        part = slice(first, last)
+        answer = tuple(number for x in answers for number in (x[first:].data_ptr(), x.stride(0)))
+        bad = kernels.expand_and_backup_(*(array[part] for array in trees), slots[part], answer, exists[part], by_row,
+                                         chance[part])  # fmt: skip
+        return bad + first if bad >= 0 else -1
+
+    for bad in _shared(expand, num_slots, threads):
+        if bad >= 0:
+            row = slots["row"][bad] if threads == 1 else bad  # a row's slot is its own place unless there are waves
+            raise ValueError(
+                f"Step.to_play of row {row} is {int(step.to_play[bad])} in simulation {slots['new'][bad]}: "
+                f"not a seat of {num_players} players"
+            )
 
 
 def _dense(name: str, tensor: Tensor, num_rows: int, width: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from numba import njit
 
 import search
-from search import GumbelConfig, NodeRange, PUCTConfig, Root, RowScale, TreeRange, dense, fastmath, lanes
+from search import GumbelConfig, NodeRange, PUCTConfig, Root, RowScale, TreeRange, dense, fastmath, lanes, numba_engine
 from search.layers import Chain, Layer
 from search.mlp import MLP
 
@@ -263,3 +263,45 @@ def test_errors_say_what_does_not_fit():
         MLP([Layer(square, conditioned=True)], [Layer(torch.zeros(4, 4))], torch.zeros(2, 3))
     with pytest.raises(ValueError, match="one or two players, found num_players=3"):
         MLP([Layer(square)], [Layer(torch.zeros(4, 4))], torch.zeros(2, 3), num_players=3)
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "waves"])
+def test_the_kernels_between_calls_share_rows_among_threads(name, monkeypatch):
+    """A model in Python, its trees in parts of 20 rows and more: to the bit what one thread grows."""
+    run, config = CONFIGS[name]
+    model, _, root = problem(2)
+    seen = []
+
+    def by_calls(embedding, action):
+        step = model(embedding, action)
+        seen.append(action.clone())
+        exists = torch.arange(ACTIONS) != action[:, None]  # of the nodes, not of the rows
+        return step._replace(exists=exists, chance=action == 1)
+
+    whole = run(root, by_calls, 12, config)
+    monkeypatch.setattr(numba_engine, "_ROWS_A_THREAD", 20)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        assert_same(run(root, by_calls, 12, config), whole)
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(one, other) for one, other in zip(seen[:12], seen[12:], strict=True))
+
+
+def test_a_wrong_mover_is_named_with_its_row_whichever_thread_finds_it(monkeypatch):
+    model, _, root = problem(2)
+
+    def wrong(embedding, action):
+        step = model(embedding, action)
+        return step._replace(to_play=torch.where(torch.arange(BATCH) == 61, 2, step.to_play))
+
+    for rows in (256, 20):
+        monkeypatch.setattr(numba_engine, "_ROWS_A_THREAD", rows)
+        threads = torch.get_num_threads()
+        try:
+            torch.set_num_threads(3)
+            with pytest.raises(ValueError, match="to_play of row 61 is 2 in simulation 1: not a seat of 2 players"):
+                search.muzero(root, wrong, 4)
+        finally:
+            torch.set_num_threads(threads)
