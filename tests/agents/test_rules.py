@@ -237,7 +237,7 @@ def test_every_node_holds_the_state_that_its_moves_lead_to(name, engine, policy)
     tree = searched(policy, root, model, simulations, ENGINES[engine]).tree
     ends = inner = 0
     for row in range(batch):
-        reached = {0: (take(first, slice(row, row + 1)), False)}
+        reached, keys = {0: (take(first, slice(row, row + 1)), False)}, {row}
         for node in range(1, simulations + 1):
             if tree.visits[row, node] == 0:
                 continue
@@ -248,7 +248,9 @@ def test_every_node_holds_the_state_that_its_moves_lead_to(name, engine, policy)
             played = game.play(before, torch.tensor([action]))
             over = bool(played.terminated)
             reached[node] = played.state, over
-            held, _ = model.unpack(tree.embedding[row, node][None])
+            held, key = model.unpack(tree.embedding[row, node][None])
+            assert int(key) not in keys  # every node has randomness of its own
+            keys.add(int(key))
             assert type(held) is type(first)
             for mine, theirs in zip(held, played.state, strict=True):
                 assert mine.dtype == theirs.dtype
@@ -476,9 +478,9 @@ def test_it_sees_tactics_in_connect_four():
 def test_strength_grows_with_simulations():
     game = make("connect_four")
     assert isinstance(built_in("mcts:6", game), StatePlayer)
-    weak, strong = mcts_player(game.native, 6), mcts_player(game.native, 30)
-    against_random = summarize(play_episodes(game, [weak, RandomPlayer(game.spec)], 16, seed=1))
-    between = summarize(play_episodes(game, [strong, weak], 16, seed=1))
+    weak, strong = mcts_player(game.native, 6), mcts_player(game.native, 24)
+    against_random = summarize(play_episodes(game, [weak, RandomPlayer(game.spec)], 32, seed=1))
+    between = summarize(play_episodes(game, [strong, weak], 32, seed=1))
     assert against_random["score"]["low"] > 0.5
     assert between["score"]["low"] > 0.5
 
