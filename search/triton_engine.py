@@ -88,6 +88,7 @@ def run(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> Result:
     shape = (plan.num_simulations + 1, store.links.shape[2], batch, width)  # N, K, B, width
     exists = None if plan.exists is None else plan.exists.contiguous()
     has_chance = False
+    # No fused multiply-add: an action not tried yet and a tried one, scored by different formulas, could not tie.
     for simulation in range(plan.num_simulations):
         kernels.descend[(batch,)](
             *(store.ints, store.floats, store.links, store.slot_q, store.slot_visits, store.slot_prior),
@@ -103,6 +104,7 @@ def run(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> Result:
             BLOCK_K=launch.block_k,
             BLOCK_E=launch.block_e,
             num_warps=launch.warps_descend,
+            enable_fp_fusion=False,
         )
         if not launch.copy:
             handed.copy_(store.embedding.flatten(0, 1).index_select(0, source))
@@ -127,6 +129,7 @@ def run(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> Result:
             BLOCK_D=launch.block_d,
             BLOCK_E=launch.block_e,
             num_warps=launch.warps_expand,
+            enable_fp_fusion=False,
         )
     return _decide(plan, store)
 
@@ -233,6 +236,7 @@ def _start(plan: Plan, root: Root, store: Store, noise: Tensor, rule: Rule, laun
         GUMBEL=rule.gumbel,
         BLOCK_A=launch.block_a,
         num_warps=launch.warps_expand,
+        enable_fp_fusion=False,
     )
 
 

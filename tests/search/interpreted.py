@@ -11,12 +11,12 @@ from search import triton_engine as engine
 
 GUMBEL, PUCT = search.gumbel_muzero, search.muzero
 SEARCHES = [  # policy, config, actions, players, rows, simulations, chance nodes
-    (GUMBEL, GumbelConfig(max_considered=3), 5, 2, 2, 9, 0.0),
-    (GUMBEL, GumbelConfig(unit=TreeRange(), embedding_dtype=torch.bfloat16), 3, 1, 1, 8, 0.3),
-    (GUMBEL, GumbelConfig(unit=RowScale(), max_depth=2), 2, 3, 1, 8, 0.0),
-    (PUCT, PUCTConfig(unit=NodeRange()), 5, 2, 2, 9, 0.0),
-    (PUCT, PUCTConfig(unit=TreeRange(), max_depth=3), 3, 1, 1, 8, 0.3),
-    (PUCT, PUCTConfig(unit=FixedRange(-2.0, 3.0), unvisited=Unvisited.NODE), 2, 2, 1, 8, 0.0),
+    (GUMBEL, GumbelConfig(max_considered=3), 5, 2, 2, 6, 0.0),
+    (GUMBEL, GumbelConfig(unit=TreeRange(), embedding_dtype=torch.bfloat16), 3, 1, 1, 7, 0.3),
+    (GUMBEL, GumbelConfig(unit=RowScale(), max_depth=2), 2, 3, 1, 6, 0.0),
+    (PUCT, PUCTConfig(unit=NodeRange()), 5, 2, 2, 6, 0.0),
+    (PUCT, PUCTConfig(unit=TreeRange(), max_depth=3), 3, 1, 1, 7, 0.3),
+    (PUCT, PUCTConfig(unit=FixedRange(-2.0, 3.0), unvisited=Unvisited.NODE), 2, 2, 1, 6, 0.0),
 ]
 
 

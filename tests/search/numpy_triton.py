@@ -188,8 +188,9 @@ class Kernel:
         return self.function(*arguments)
 
     def __getitem__(self, grid):
-        def launch(*arguments, num_warps, **named):
-            values = dict(zip(self.names, arguments)) | named
+        def launch(*arguments, **named):
+            values = dict(zip(self.names, arguments))
+            values |= {name: value for name, value in named.items() if name in self.names}  # the rest: how to compile
             memories: dict[int, Memory] = {}
             for name, value in values.items():
                 if isinstance(value, torch.Tensor):

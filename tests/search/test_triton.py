@@ -29,7 +29,6 @@ from search import (
     RowScale,
     Step,
     TreeRange,
-    Unscaled,
     Unvisited,
     captured,
     numba_engine,
@@ -124,7 +123,7 @@ def test_every_kernel_compiles_for_a_gpu(
     run, config = RUNS[name]
     report = {}
 
-    def compile_only(kernel, *arguments, grid, warmup, num_warps, **named):
+    def compile_only(kernel, *arguments, grid, warmup, num_warps, enable_fp_fusion, **named):
         bound = inspect.signature(kernel.fn).bind(*arguments, **named).arguments
         key = (kernel.fn.__name__, num_warps, bound.get("HAS_CHANCE", False))
         if key not in report:
@@ -274,7 +273,7 @@ def test_no_number_is_read_on_the_host(policy, monkeypatch):
     root = to("meta", model.root(3, 1.0, 35))
     step = to("meta", model.step(torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64)))
     for engine in (triton_engine.run, torch_engine.run):
-        for unit in (NodeRange(), TreeRange(), RowScale(), Unscaled(), FixedRange()):
+        for unit in (NodeRange(), TreeRange(), RowScale()):
             result = run(root, lambda embedding, action: step, 4, config(unit=unit), check=False, engine=engine)
             assert result.action.shape == (3,)
             assert result.tree.child.shape == (3, 5, 5)
