@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import torch
+from torch import Tensor
 
 from envs.game import Symmetries
 
@@ -37,3 +41,17 @@ def line_table(height: int, width: int, length: int) -> list[list[int]]:
                 if 0 <= last_row < height and 0 <= last_column < width:
                     lines.append([(row + down * i) * width + column + right * i for i in range(length)])
     return lines
+
+
+def line_matrix(lines: Sequence[Sequence[int]], num_cells: int) -> Tensor:
+    """[num_cells, lines] float32: 1 where a cell lies on a line. What `has_line` takes."""
+    matrix = torch.zeros(num_cells, len(lines))
+    for index, line in enumerate(lines):
+        matrix[list(line), index] = 1
+    return matrix
+
+
+def has_line(stones: Tensor, matrix: Tensor, length: int) -> Tensor:
+    """[B] bool: whether `length` of the stones [B, num_cells] bool lie on one line. A matrix product of small whole
+    numbers is exact, and a third of the time of looking every line's cells up."""
+    return (stones.float() @ matrix.to(stones.device)).amax(1) > length - 0.5

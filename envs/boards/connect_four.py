@@ -7,11 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from envs.boards.board import line_table, mirror_symmetries
+from envs.boards.board import has_line, line_matrix, line_table, mirror_symmetries
 from envs.game import GameSpec, ObservationKind, ObservationSpec, Playable
 
 HEIGHT, WIDTH = 6, 7
-LINES = line_table(HEIGHT, WIDTH, 4)  # 69 lines of four cells
+LINES = line_matrix(line_table(HEIGHT, WIDTH, 4), HEIGHT * WIDTH)  # 69 lines of four cells
 
 
 class State(NamedTuple):
@@ -59,7 +59,7 @@ class ConnectFour:
         taken = state.stones.any(1).reshape(-1, HEIGHT, WIDTH).sum(1).gather(1, action[:, None])
         cell = (HEIGHT - 1 - taken).clamp(min=0) * WIDTH + action[:, None]
         mine = state.stones[:, 0].scatter(1, cell, True)
-        won = mine[:, torch.tensor(LINES, device=mine.device)].all(2).any(1)
+        won = has_line(mine, LINES, 4)
         theirs = state.stones[:, 1]
         sign = torch.stack([1 - 2 * state.to_play, 2 * state.to_play - 1], 1)
         over = won | (mine | theirs).all(1)

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from envs.boards.board import square_symmetries
+from envs.boards.board import has_line, line_matrix, square_symmetries
 from envs.game import GameSpec, ObservationKind, ObservationSpec, Playable, cell_keys
 
-LINES = ((0, 1, 2), (3, 4, 5), (6, 7, 8), (0, 3, 6), (1, 4, 7), (2, 5, 8), (0, 4, 8), (2, 4, 6))
+LINES = line_matrix(((0, 1, 2), (3, 4, 5), (6, 7, 8), (0, 3, 6), (1, 4, 7), (2, 5, 8), (0, 4, 8), (2, 4, 6)), 9)
 
 
 class State(NamedTuple):
@@ -57,7 +57,7 @@ class TicTacToe:
     def play(self, state: State, action: Tensor) -> Playable:
         """Place the mover's stone on `action` [B]; three in a row wins 1, the other loses 1."""
         mine = state.stones[:, 0].scatter(1, action[:, None], True)
-        won = mine[:, torch.tensor(LINES, device=mine.device)].all(2).any(1)
+        won = has_line(mine, LINES, 3)
         theirs = state.stones[:, 1]
         sign = torch.stack([1 - 2 * state.to_play, 2 * state.to_play - 1], 1)
         over = won | (mine | theirs).all(1)
