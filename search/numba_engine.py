@@ -106,7 +106,7 @@ def run(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> Result:
     return _decide(plan, store, rules, noise)
 
 
-_THREADS_FROM = 2000  # evaluations of a search below which a second thread costs more than it saves
+_THREADS_FROM = 1500  # evaluations of a search below which a second thread costs more than it saves
 _ROWS_A_THREAD = 256  # the same for the kernels between two calls of a model in Python
 _CHUNK = 32  # rows searched together in a thread: their trees stay in its cache
 _pools: dict[int, ThreadPoolExecutor] = {}
