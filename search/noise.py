@@ -86,6 +86,30 @@ def samples(seed: Tensor, count: int) -> Tensor:
     return out.clamp_max_(1 - 2.0**-24)  # rounded to float32 the largest would be 1
 
 
+def mixed_logits(logits: Tensor, legal: Tensor, drawn: Tensor, fraction: float, masked: float) -> Tensor:
+    """[B, A] float32: log of the prior softmax(logits) over the legal actions, mixed with `fraction` of drawn [B, A];
+    `masked` on the others."""
+    if logits.device.type == "cpu":
+        # In numba also because torch's softmax and log wake its threads, which then spin beside the search.
+        out = torch.empty(logits.shape)
+        arrays = (x.detach().contiguous().numpy() for x in (logits, legal, drawn))
+        noise_kernels.mix_(*arrays, fraction, masked, out.numpy())
+        return out
+    prior = torch.softmax(logits.masked_fill(~legal, masked), dim=1)
+    mixed = torch.lerp(prior, drawn, fraction)
+    return torch.log(mixed.clamp_min(torch.finfo(torch.float32).tiny)).masked_fill(~legal, masked)
+
+
+def draw(shares: Tensor, noise: Tensor, temperature: float) -> Tensor:
+    """[B] int64: an action drawn in proportion to shares ** (1 / temperature), by the Gumbel-max trick; shares
+    [B, A] >= 0, noise [B, A] Gumbel numbers."""
+    if shares.device.type == "cpu":
+        action = torch.empty(len(shares), dtype=torch.int64)
+        noise_kernels.draw_(shares.contiguous().numpy(), noise.contiguous().numpy(), temperature, action.numpy())
+        return action
+    return (torch.log(shares) / temperature + noise).argmax(dim=1)
+
+
 def _gumbel(seed: Tensor, num_actions: int, stream: int) -> Tensor:
     return -torch.log(-torch.log(uniform(seed, num_actions, stream))).float()
 

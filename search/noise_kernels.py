@@ -11,6 +11,7 @@ from search.compile import compiled
 _WEYL = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
+_TINY = np.finfo(np.float32).tiny
 
 
 @compiled
@@ -74,3 +75,36 @@ def dirichlet_(seed, stream, legal, alpha, tries, out):
                 total += log_gamma[a]
         for a in range(out.shape[1]):
             out[b, a] = log_gamma[a] / total if legal[b, a] else 0.0
+
+
+@compiled
+def mix_(logits, legal, drawn, fraction, masked, out):
+    """Fills out [B, A]: log of the prior softmax(logits) mixed with `fraction` of drawn [B, A], `masked` elsewhere."""
+    for b in range(out.shape[0]):
+        top, total = -np.inf, 0.0
+        for a in range(out.shape[1]):
+            if legal[b, a]:
+                top = max(top, logits[b, a])
+        for a in range(out.shape[1]):
+            if legal[b, a]:
+                out[b, a] = math.exp(logits[b, a] - top)
+                total += out[b, a]
+        for a in range(out.shape[1]):
+            if legal[b, a]:
+                prior = out[b, a] / total
+                out[b, a] = math.log(max(prior + fraction * (drawn[b, a] - prior), _TINY))
+            else:
+                out[b, a] = masked
+
+
+@compiled
+def draw_(shares, noise, temperature, action):
+    """Fills action [B]: argmax of log(shares) / temperature + noise over the shares [B, A] above 0."""
+    for b in range(action.shape[0]):
+        best, best_score = 0, -np.inf
+        for a in range(shares.shape[1]):
+            if shares[b, a] > 0:
+                score = math.log(shares[b, a]) / temperature + noise[b, a]
+                if score > best_score:
+                    best, best_score = a, score
+        action[b] = best

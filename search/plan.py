@@ -41,8 +41,7 @@ class PUCTPlan(NamedTuple):
         """The action [B]: target [B, A], the visits' shares, sharpened by the temperature and drawn from."""
         if self.config.temperature == 0:
             return target.argmax(dim=1)
-        # The Gumbel-max trick; actions without visits have log 0.
-        return (torch.log(target) / self.config.temperature + self.noise).argmax(dim=1)
+        return noise.draw(target, self.noise, self.config.temperature)
 
 
 Plan = GumbelPlan | PUCTPlan
@@ -67,12 +66,11 @@ def plan_gumbel(root: Root, num_simulations: int, config: GumbelConfig) -> Gumbe
 def plan_puct(root: Root, num_simulations: int, config: PUCTConfig) -> PUCTPlan:
     """Mixes Dirichlet noise, over the legal actions only, into the root's prior."""
     allowed = _allowed(root)
-    logits = root.prior_logits.masked_fill(~allowed, MASKED)
     if config.dirichlet_fraction > 0:
-        prior = torch.softmax(logits, dim=1)
         drawn = noise.dirichlet(root.seed, allowed, config.dirichlet_alpha)
-        mixed = torch.lerp(prior, drawn, config.dirichlet_fraction)
-        logits = torch.log(mixed.clamp_min(torch.finfo(torch.float32).tiny)).masked_fill(~allowed, MASKED)
+        logits = noise.mixed_logits(root.prior_logits, allowed, drawn, config.dirichlet_fraction, MASKED)
+    else:
+        logits = root.prior_logits.masked_fill(~allowed, MASKED)
     gumbel = noise.gumbel(root.seed, allowed.shape[1], noise.ACTION)
     return PUCTPlan(config, num_simulations, logits, root.exists, _unit(root), gumbel)
 

@@ -78,3 +78,23 @@ def test_dirichlet_over_the_legal_actions(alpha):
         expected = scipy.stats.beta(alpha, 3 * alpha)
         for point in (0.01, 0.2, 0.5, 0.9):
             assert abs((inner < point).mean() - expected.cdf(point)) < 0.035, (action, point)
+
+
+def test_mixing_and_drawing_on_the_cpu_are_torchs():
+    """The CPU's kernels against the formulas in torch."""
+    generator = torch.Generator().manual_seed(0)
+    logits, shares = torch.randn(40, 7, generator=generator) * 5, torch.rand(40, 7, generator=generator)
+    legal = torch.rand(40, 7, generator=generator) < 0.6
+    legal[:, 3] = True
+    drawn = noise.dirichlet(torch.arange(40), legal, 0.3)
+    found = noise.mixed_logits(logits, legal, drawn, 0.25, -1e30)
+    prior = torch.softmax(logits.masked_fill(~legal, -torch.inf).double(), dim=1)
+    expected = torch.log(0.75 * prior + 0.25 * drawn.double())
+    torch.testing.assert_close(found[legal].double(), expected[legal], atol=1e-5, rtol=1e-5)
+    assert (found[~legal] == -1e30).all()
+    shares[~legal] = 0
+    gumbel = noise.gumbel(torch.arange(40), 7)
+    for temperature in (0.5, 1.0, 3.0):
+        action = noise.draw(shares, gumbel, temperature)
+        assert torch.equal(action, (torch.log(shares) / temperature + gumbel).argmax(1))
+        assert legal[torch.arange(40), action].all()
