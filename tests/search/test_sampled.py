@@ -281,11 +281,12 @@ def test_a_row_does_not_depend_on_its_batch(engine, settings):
 
 
 def test_every_node_has_samples_of_its_own_and_the_model_gets_them(engine, config):
-    root, seen = walk_root(3), []
+    """The parameters are the same everywhere, so that the numbers must differ."""
+    root, seen = walk_root(3)._replace(parameters=torch.zeros(3, 6)), []
 
     def watched(embedding, action):
         seen.append((embedding.clone(), action.clone()))
-        return walk(embedding, action)
+        return walk(embedding, action)._replace(parameters=torch.zeros(3, 6))
 
     tree = sampled_muzero(root, watched, Gaussian(3), 12, 4, config, engine=engine).tree
     rows, samples = torch.arange(3), tree.embedding[:, :, 4:].view(3, 13, 4, 3)
@@ -309,6 +310,15 @@ def test_numbers_for_samples_do_not_depend_on_how_they_are_drawn(monkeypatch):
     quarters = torch.stack([torch.histc(row, 4, 0, 1) for row in at_once]) / 20000
     torch.testing.assert_close(quarters, torch.full((3, 4), 0.25), atol=0.015, rtol=0)
     assert len(at_once.unique()) > 59000
+
+
+def test_the_largest_number_is_below_1_in_float32(monkeypatch):
+    monkeypatch.setattr(
+        noise, "uniform", lambda seed, count, *_: torch.full((len(seed), count), 1 - 2.0**-53, dtype=torch.float64)
+    )
+    drawn = noise.samples(torch.zeros(2, dtype=torch.int64), 5)
+    assert (drawn < 1).all()
+    assert torch.isfinite(Gaussian(5).sample(torch.zeros(2, 10), drawn[:, None]).action).all()
 
 
 def test_the_seed_decides_the_samples(engine, config):

@@ -366,14 +366,16 @@ def test_the_worst_outcome_does_not_frighten_nor_the_best_tempt(engine, config):
 
 
 def test_actions_of_each_row_s_game(engine, config):
-    """Root.exists holds at every state of the row, and does not touch the outcomes."""
+    """Root.exists holds at every state of the row, and does not touch the outcomes; of outcomes there are C, also where
+    no afterstate says which exist and there are more actions."""
     model = tables(8, 5, 4, codes_share=1.0)
     root = model.root(4, 8)
     exists = torch.ones(4, 5, dtype=torch.bool)
     exists[1, [0, 3]] = exists[2, 1:] = False
     root = root._replace(exists=exists, legal=torch.ones_like(exists))
+    decide = lambda embedding, action: model.decide(embedding, action)._replace(exists=None)  # noqa: E731
     resolve = lambda embedding, code: model.resolve(embedding, code)._replace(exists=None)  # noqa: E731
-    arguments = (root, model.decide, resolve, 60, 4, config)
+    arguments = (root, decide, resolve, 60, 4, config)
     tree = stochastic_muzero(*arguments, afterstate_shape=(1, 3), engine=engine).tree
     tried, kinds = tree.child >= 0, chance_nodes(tree)
     for row in range(4):
