@@ -213,7 +213,9 @@ def test_many_rows_equal_the_torch_engine(policy, unit):
     """Here rows cost nothing, so there can be enough of them for what rarely decides. Near ties, which rounding may
     decide otherwise, let a row or two differ."""
     run, config = policy
-    for number, options in enumerate([{}] if config is GumbelConfig else [{"unvisited": u} for u in Unvisited]):
+    softer = {"visit_offset": 2.0, "value_scale": 0.3}  # so that more than one action is worth a visit
+    variants = [{}, softer] if config is GumbelConfig else [{"unvisited": u} for u in Unvisited]
+    for number, options in enumerate(variants):
         model = random_model(50 + number, 5, 2, 0.1, 0.9, 0.1)
         root = model.root(300, 0.9, 50)
         found, expected = (
@@ -222,6 +224,27 @@ def test_many_rows_equal_the_torch_engine(policy, unit):
         same = (found.tree.child == expected.tree.child).flatten(1).all(dim=1)
         assert same.sum() >= 298
         torch.testing.assert_close(found.tree.value[same], expected.tree.value[same], atol=1e-5, rtol=1e-5)
+
+
+def test_answers_to_old_nodes_are_not_looked_at(policy):
+    """Every call answers something else, whatever it is asked; at the end of a game nothing new may be believed."""
+    run, config = policy
+
+    def model():
+        generator = torch.Generator().manual_seed(60)
+
+        def answer(embedding, action):
+            value, logits, reward, end = torch.randn(4, 20, 3, generator=generator)
+            return Step(
+                embedding, reward[:, :1], (end[:, 0] > 0.5).float(), logits, value[:, :1], torch.zeros_like(action)
+            )
+
+        return answer
+
+    root = random_model(60, 3, 1, 0.0, 1.0).root(20, 1.0, 60)
+    found, expected = (run(root, model(), 20, config(max_depth=2), engine=e) for e in (ENGINE, torch_engine.run))
+    assert (expected.tree.visits[:, 1:] == 0).any(dim=1).all()
+    assert_equal(found, expected)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs numpy's exp to know where exact ties are")
