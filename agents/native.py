@@ -168,7 +168,7 @@ def _step_(context, scratch, count, embedding, action, row, answer):
             reward = _expectation(y[model.scalars + num_bins : model.continuation], bins, weight)
             goes_on = np.float32(1) / (np.float32(1) + fastmath.exp(-y[model.continuation]))
             discounts[k] = goes_on * model.gamma if goes_on > model.threshold else np.float32(0)
-            mover = np.int64(floats(embedding + k * (width + 1) * 4, width + 1)[width])
+            mover = 1 if floats(embedding + k * (width + 1) * 4, width + 1)[width] > 0.5 else 0
             following = mover
             if words(model.num_players, rows[k] + 1)[rows[k]] == 2 and y[model.mover + 1] > y[model.mover]:
                 following = 1 - mover

@@ -47,12 +47,8 @@ def _tile(num_rows: int, num_panels: int = 1) -> Any:
             x, x_stride, start, start_stride, panel, inputs, out, out_stride, floor = arguments
             i64, number = ir.IntType(64), ir.FloatType()
             vector = ir.VectorType(number, LANES)
-            fmuladd, maximum = (
-                cgutils.get_or_insert_function(
-                    builder.module, ir.FunctionType(vector, [vector] * count), f"llvm.{name}.v{LANES}f32"
-                )
-                for name, count in (("fmuladd", 3), ("maxnum", 2))
-            )
+            kind = ir.FunctionType(vector, [vector] * 3)
+            fmuladd = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
             width = LANES * 4
 
             def at(base, offset, kind):
@@ -105,7 +101,9 @@ def _tile(num_rows: int, num_panels: int = 1) -> Any:
             lowest = splat(floor)
             for i in range(num_rows):
                 for part in range(parts):
-                    result = builder.call(maximum, [updated[parts * i + part], lowest])
+                    result = updated[parts * i + part]
+                    below = builder.fcmp_ordered("<", result, lowest)  # not so for NaN, which goes through
+                    result = builder.select(below, lowest, result)
                     target = at(row_base(out, out_stride, i), constant(width * part), vector)
                     builder.store(result, target, align=4)
             return _context.get_dummy_value()

@@ -41,7 +41,8 @@ def _as_float(_context, bits):
 @compiled
 def exp(x):
     """e^x; x outside [-87, 88] is taken to the end of that range."""
-    x = min(max(x, _LOWEST), _HIGHEST)
+    x = _LOWEST if x < _LOWEST else x  # written so that NaN stays NaN
+    x = _HIGHEST if x > _HIGHEST else x
     n = np.floor(x * _LOG2_E + _HALF)
     r = x - n * _LN2_HIGH - n * _LN2_LOW
     p = ((((_E0 * r + _E1) * r + _E2) * r + _E3) * r + _E4) * r + _E5
@@ -51,7 +52,8 @@ def exp(x):
 @compiled
 def tanh(x):
     """Hyperbolic tangent."""
-    x = min(max(x, -_TANH_END), _TANH_END)
+    x = -_TANH_END if x < -_TANH_END else x
+    x = _TANH_END if x > _TANH_END else x
     s = x * x
     above = ((((((_A13 * s + _A11) * s + _A9) * s + _A7) * s + _A5) * s + _A3) * s + _A1) * x
     return above / (((_B6 * s + _B4) * s + _B2) * s + _B0)

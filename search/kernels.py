@@ -292,7 +292,7 @@ def _take_best_of_root_(among, nodes, links, edges, logits, noise, row, rule, ta
         node.candidate = STALE
     if node.candidate < NONE:
         _find_candidate_(0, nodes, edges, logits, noise, True)
-    if among == 0 and node.candidate >= 0:
+    if node.children == 0 or (among == 0 and node.candidate >= 0):  # no child, no candidate: only NaN in the root
         return -1
     first, last = node.first, node.first + node.children
     if taken == 0:
@@ -386,7 +386,7 @@ def _clear_(new, nodes, stats, edges, logits):
     """Node `new` as if it had never been used."""
     node = nodes[new]
     node.parent, node.action, node.visits = -1, -1, 0
-    node.children, node.capacity, node.candidate = 0, 0, UNKNOWN
+    node.first, node.children, node.capacity, node.candidate = 0, 0, 0, UNKNOWN
     node.discount, node.to_play = 0, 0
     stats[new] = 0
     edges[new] = -1
@@ -413,7 +413,7 @@ def _expand_(nodes, links, edges, logits, row, slot, step_logits, start):
     parent, node = nodes[slot.leaf_parent], nodes[slot.new]
     edges[slot.leaf_parent, slot.leaf_action] = slot.new
     node.parent, node.action, node.visits = slot.leaf_parent, slot.leaf_action, 0
-    node.children, node.capacity = 0, 0
+    node.first, node.children, node.capacity = 0, 0, 0
     parent.candidate, node.candidate = STALE, UNKNOWN
     node.place = _new_link_(parent, nodes, links, row)
     link = links[node.place]

@@ -126,7 +126,7 @@ def _step_(context, scratch, count, embedding, action, row, answer):
             if num_players == 1:
                 seats[k], values[k], rewards[k] = 0, y[num_actions], y[num_actions + 1]
             else:
-                mover = np.int64(floats(embedding + k * embedding_width * 4, embedding_width)[width])
+                mover = 1 if floats(embedding + k * embedding_width * 4, embedding_width)[width] > 0.5 else 0
                 floats(answers[EMBEDDING] + k * embedding_width * 4, embedding_width)[width] = 1 - mover
                 seats[k] = 1 - mover
                 values[2 * k + 1 - mover], values[2 * k + mover] = y[num_actions], -y[num_actions]

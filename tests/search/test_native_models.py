@@ -30,6 +30,15 @@ def test_exp_and_tanh(function, exact, low, high):
     np.testing.assert_allclose(out, exact(x.astype(np.float64)), rtol=5e-7, atol=0)
 
 
+@pytest.mark.parametrize("function", [fastmath.exp, fastmath.tanh])
+def test_nan_stays_nan(function):
+    x = np.array([np.nan, 1.0], np.float32)
+    out = np.empty_like(x)
+    _apply_(function, x, out)
+    assert np.isnan(out[0])
+    assert np.isfinite(out[1])
+
+
 def test_exp_beyond_its_range_stays_finite():
     x = np.array([-1e30, -200, 200, 1e30], np.float32)
     out = np.empty_like(x)
@@ -305,3 +314,23 @@ def test_a_wrong_mover_is_named_with_its_row_whichever_thread_finds_it(monkeypat
                 search.muzero(root, wrong, 4)
         finally:
             torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_none_are_found_afterwards_and_touch_no_memory(name, bad):
+    """A network that has overflowed: at the root, which only `check` sees before, and in every answer."""
+    run, config = CONFIGS[name]
+    model, _, root = problem(2)
+    for rooted in (
+        root._replace(prior_logits=torch.full_like(root.prior_logits, bad)),
+        root._replace(value=torch.full_like(root.value, bad)),
+        root._replace(embedding=torch.full_like(root.embedding, bad)),
+    ):
+        for recurrent_fn in (model, lambda embedding, action, row=None: model(embedding, action, row)):
+            result = run(rooted, recurrent_fn, 20, config, check=False)
+            assert ((result.action >= 0) & (result.action < ACTIONS)).all()
+            assert (result.visits >= 0).all()
+            assert ((result.tree.child >= -1) & (result.tree.child <= 20)).all()
+    with pytest.raises(ValueError, match="NaN"):
+        run(root._replace(embedding=torch.full_like(root.embedding, float("nan"))), model, 20, config)
