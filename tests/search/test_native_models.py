@@ -92,6 +92,13 @@ def test_passes_over_actions(count):
                 np.testing.assert_allclose(top + np.log(total), np.log(weights.sum()), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("places", [(3, 19, 35), (19, 20), (40, 8), (24, 8, 9)])
+def test_the_first_of_equal_actions_wins_in_whichever_lane(places):
+    logits, child = np.zeros(50, np.float32), np.full(50, -1, np.int32)
+    logits[list(places)] = 2
+    assert _passes(logits, logits, child)[2:] == (min(places), min(places))
+
+
 def test_masked_actions_behind_the_end_change_no_bit():
     random = np.random.default_rng(0)
     for count in (3, 16, 20):
