@@ -287,7 +287,7 @@ def _take_best_of_root_(among, nodes, links, edges, logits, noise, row, rule, ta
     """The root's link for the next simulation, -1: its candidate. taken: how many the wave has chosen before; those
     are passed over, by the mark `scratch` or, if they are new, by `edges`."""
     node = nodes[0]
-    if among == 0 and taken > 0:
+    if among == 0 and taken > 0 and node.candidate >= 0:
         edges[0, node.candidate] = 0  # reserved; the answer puts the right index there
         node.candidate = STALE
     if node.candidate < NONE:

@@ -64,6 +64,8 @@ class MLP(NativeModel):
                 f"heads must end in {num_actions} logits (rows of action_table), value and reward, "
                 f"found {second.outputs} outputs"
             )
+        if any(layer.conditioned for layer in heads):
+            raise ValueError("heads cannot be conditioned: they see the next embedding; condition a layer of dynamics")
         for i, layer in enumerate(dynamics):
             if layer.conditioned and len(layer.weight) != table_width:
                 raise ValueError(

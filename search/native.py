@@ -2,7 +2,7 @@
 
 A small network costs more in call overhead than in arithmetic. A `NativeModel` is a recurrent function that is also
 compiled code: `muzero` and `gumbel_muzero` on the CPU then run the whole search in one call, and share its rows among
-`torch.get_num_threads()` threads. On every other engine the same object is an ordinary recurrent function.
+`torch.get_num_threads()` threads. Elsewhere on the CPU the same object is an ordinary recurrent function.
 `search.mlp.MLP` makes one from layers; `agents.native` makes one from Gurgeh's own network.
 """
 
@@ -92,6 +92,14 @@ class NativeModel:
                 f"found {list(embedding.shape)} on {embedding.device}"
             )
         row = torch.arange(count) if row is None else row.contiguous()
+        for name, numbers in (("action", action), ("row", row)):
+            if numbers.dtype != torch.int64 or numbers.shape != (count,) or not numbers.is_cpu:
+                raise ValueError(
+                    f"{name} must be [{count}] torch.int64 on the CPU, "
+                    f"found {list(numbers.shape)} {numbers.dtype} on {numbers.device}"
+                )
+        if count and not (int(action.min()) >= 0 and int(action.max()) < self.num_actions and int(row.min()) >= 0):
+            raise ValueError(f"actions must lie in 0 .. {self.num_actions - 1} and rows at 0 or above")
         step = Step(
             embedding=torch.empty(count, self.width),
             reward=torch.empty(count, self.num_players),

@@ -97,6 +97,10 @@ def run(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> Result:
         step = call(used.handed, used.action, used.row) if waves else call(used.handed, used.action)
         if done == 0:
             check_step(step, root, num_slots)
+        if step.embedding.shape != used.handed.shape:
+            raise ValueError(
+                f"Step.embedding must have shape {list(used.handed.shape)}, found {list(step.embedding.shape)}"
+            )
         if waves:
             flat.index_copy_(0, used.target, step.embedding.to(flat.dtype))
         else:
@@ -142,6 +146,8 @@ def _grow_native(plan: Plan, store: Store, rules: np.ndarray, model: NativeModel
     exists = None if plan.exists is None else plan.exists.contiguous().numpy()
     most_of_wave = min(plan.config.max_considered, num_actions) if isinstance(plan, GumbelPlan) else 1
 
+    address = model.address  # compiled here, not by several threads at once
+
     def grow(first: int, last: int) -> tuple[int, int]:
         scratch = aligned_bytes(model.scratch_bytes)
         space = _space(min(_CHUNK, last - first) * (most_of_wave if waves else 1), model, waves)
@@ -149,7 +155,7 @@ def _grow_native(plan: Plan, store: Store, rules: np.ndarray, model: NativeModel
             part = slice(start, min(start + _CHUNK, last))
             answer = kernels.grow_(
                 *(array[part] for array in store[:6]), rules, noise[part], considered[part], waves,
-                _NO_EXISTS if exists is None else exists[part], model.address, model.context.ctypes.data,
+                _NO_EXISTS if exists is None else exists[part], address, model.context.ctypes.data,
                 scratch.ctypes.data, start, batch, store.embedding.data_ptr(), model.width, space,
             )  # fmt: skip
             if answer[0] >= 0:
@@ -258,6 +264,8 @@ def _absorb_(trees: tuple, slots: np.ndarray, step: Step, exists: np.ndarray | N
         exists = step.exists.contiguous().numpy()
         if exists.shape != (num_slots, num_actions):
             raise ValueError(f"Step.exists must have shape {[num_slots, num_actions]}, found {list(exists.shape)}")
+    if step.chance is not None and step.chance.shape != (num_slots,):
+        raise ValueError(f"Step.chance must have shape {[num_slots]}, found {list(step.chance.shape)}")
     chance = _NO_CHANCE if step.chance is None else step.chance.contiguous().numpy()
     # The names keep alive what the addresses point to until the kernel is done.
     reward, value = (
@@ -290,10 +298,10 @@ def _absorb_(trees: tuple, slots: np.ndarray, step: Step, exists: np.ndarray | N
 
 def _dense(name: str, tensor: Tensor, num_rows: int, width: int) -> Tensor:
     """The tensor as the kernel reads it by address: on the CPU, float32 (to_play: int64), dense last axis."""
-    if tensor.numel() != num_rows * width or not tensor.is_cpu:
+    expected = (num_rows,) if name in ("discount", "to_play") else (num_rows, width)
+    if tensor.shape != expected or not tensor.is_cpu:
         raise ValueError(
-            f"Step.{name} must have {num_rows} rows of {width} on the CPU, "
-            f"found {list(tensor.shape)} on {tensor.device}"
+            f"Step.{name} must have shape {list(expected)} on the CPU, found {list(tensor.shape)} on {tensor.device}"
         )
     dtype = torch.int64 if name == "to_play" else torch.float32
     if tensor.dtype != dtype or (width > 1 and tensor.stride(1) != 1):

@@ -59,7 +59,7 @@ def plan_gumbel(root: Root, num_simulations: int, config: GumbelConfig) -> Gumbe
     table = considered_visits_table(most, num_simulations, allowed.device)
     # Not table[...]: that wakes every thread of torch, which then spins beside the search for milliseconds.
     considered = table.index_select(0, allowed.sum(dim=1).clamp_max(most))
-    logits = root.prior_logits.masked_fill(~allowed, MASKED)
+    logits = _logits(root, allowed)
     return GumbelPlan(config, num_simulations, logits, root.exists, _unit(root), gumbel, considered)
 
 
@@ -70,9 +70,14 @@ def plan_puct(root: Root, num_simulations: int, config: PUCTConfig) -> PUCTPlan:
         drawn = noise.dirichlet(root.seed, allowed, config.dirichlet_alpha)
         logits = noise.mixed_logits(root.prior_logits, allowed, drawn, config.dirichlet_fraction, MASKED)
     else:
-        logits = root.prior_logits.masked_fill(~allowed, MASKED)
+        logits = _logits(root, allowed)
     gumbel = noise.gumbel(root.seed, allowed.shape[1], noise.ACTION)
     return PUCTPlan(config, num_simulations, logits, root.exists, _unit(root), gumbel)
+
+
+def _logits(root: Root, allowed: Tensor) -> Tensor:
+    """The prior; legal actions stay above MASKED, also where a caller's own mask has given them the lowest float."""
+    return root.prior_logits.clamp_min(-1e30).masked_fill(~allowed, MASKED)
 
 
 def _allowed(root: Root) -> Tensor:

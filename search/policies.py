@@ -28,7 +28,8 @@ def gumbel_muzero(
     """Gumbel MuZero from each row of `root` (Danihelka et al. 2022): sequential halving at the root, completed Q.
 
     `recurrent_fn(embedding [B, ...], action [B]) -> Step` is called exactly `num_simulations` times, always with B
-    rows, without gradients; a `NativeModel` runs inside the kernels instead (search/native.py).
+    rows (with waves: less often, with more), without gradients; a `NativeModel` runs inside the kernels instead
+    (search/native.py).
 
     Result.action [B]: argmax of noise + logits + sigma(q) among the most visited legal actions (greedy at
     `gumbel_scale=0`). Result.policy_target [B, A]: softmax(logits + sigma(completed q)), without noise.

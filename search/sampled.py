@@ -165,8 +165,8 @@ def sampled_muzero(
 
     `recurrent_fn(embedding [B, ...], action [B, D]) -> SampledStep` is called once a simulation with B rows.
     num_samples: K, for every node. config chooses the policy; `max_considered`, Dirichlet noise and the visits are of
-    the samples. What a node's samples are depends on the row's seed and the number of the simulation that makes the
-    node: not on the batch around the row.
+    the samples. The random numbers of a node's samples depend on the row's seed and the number of the simulation that
+    makes the node: not on the batch around the row.
 
     A node's samples are stored with its embedding, K D numbers: of the embedding's type, float32 at least, or of
     `config.embedding_dtype`, to which the actions handed to `recurrent_fn` are then rounded. The random numbers are

@@ -18,7 +18,7 @@ UNVISITED = -1  # in `Tree.child`: no node there yet
 class Root(NamedTuple):
     """The positions to search from, one a row."""
 
-    prior_logits: Tensor  # [B, A] float32, finite everywhere
+    prior_logits: Tensor  # [B, A] float32, finite where legal
     value: Tensor  # [B, P] float32, the network's value of each root
     embedding: Tensor  # [B, ...] what `recurrent_fn` is given back
     legal: Tensor  # [B, A] bool: at the root

@@ -12,7 +12,7 @@ from search.tree import Root, Step
 
 
 def warm_up() -> None:
-    """Runs four tiny searches on the CPU, with a model in Python and with one in the kernels. Some 45 s of one core in
+    """Runs four tiny searches on the CPU, with a model in Python and with one in the kernels. Some 30 s of one core in
     a fresh install, about a second afterwards.
 
     Call it before forking workers or starting a clock; without it the first search pays.

@@ -90,7 +90,7 @@ def test_a_step_of_another_size_later_on_is_refused():
         step = MODEL.step(embedding, action)
         return step._replace(prior_logits=step.prior_logits[:2]) if len(calls) == 3 else step
 
-    with pytest.raises(ValueError, match=r"Step\.prior_logits must have 3 rows of 4"):
+    with pytest.raises(ValueError, match=r"Step\.prior_logits must have shape \[3, 4\]"):
         search.gumbel_muzero(ROOT, shrinking, 5, engine=ENGINES["numba"])
 
 

@@ -341,3 +341,45 @@ def test_numbers_that_are_none_are_found_afterwards_and_touch_no_memory(name, ba
             assert ((result.tree.child >= -1) & (result.tree.child <= 20)).all()
     with pytest.raises(ValueError, match="NaN"):
         run(root._replace(embedding=torch.full_like(root.embedding, float("nan"))), model, 20, config)
+
+
+def test_calls_by_hand_are_checked():
+    model, _, root = problem()
+    embedding, action = root.embedding[:3], torch.tensor([0, 1, 2])
+    with pytest.raises(ValueError, match=r"action must be \[3\] torch.int64 on the CPU, found \[3\] torch.int32"):
+        model(embedding, action.int())
+    with pytest.raises(ValueError, match=r"row must be \[3\]"):
+        model(embedding, action, torch.tensor([0]))
+    with pytest.raises(ValueError, match="actions must lie in 0 .. 4"):
+        model(embedding, action + 3)
+    with pytest.raises(ValueError, match="heads cannot be conditioned"):
+        square = torch.zeros(4, 4)
+        MLP([Layer(square)], [Layer(square, conditioned=True)], torch.zeros(2, 4))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_legal_actions_with_the_lowest_float_as_logit_are_legal(name):
+    run, config = CONFIGS[name]
+    model, _, root = problem()
+    lowest = torch.full_like(root.prior_logits, torch.finfo(torch.float32).min)
+    lowest[:, 1] = 0
+    result = run(root._replace(prior_logits=lowest, legal=torch.ones_like(root.legal)), model, 16, config)
+    assert (result.visits.sum(1) == 16).all()
+    assert torch.equal(result.tree.visits[:, 0], torch.full((BATCH,), 17, dtype=torch.int32))
+
+
+@pytest.mark.parametrize("field", ["chance", "embedding", "value"])
+def test_later_steps_of_another_shape_are_refused(field):
+    model, _, root = problem()
+    seen = []
+
+    def late(embedding, action):
+        step, wrong = model(embedding, action), len(seen) == 2
+        seen.append(1)
+        chance = torch.zeros(1 if wrong and field == "chance" else BATCH, dtype=torch.bool)
+        if wrong and field != "chance":
+            step = step._replace(**{field: getattr(step, field)[:1]})
+        return step._replace(chance=chance)
+
+    with pytest.raises(ValueError, match=rf"Step.{field} must have shape \[70.*found \[1"):
+        search.muzero(root, late, 5)
