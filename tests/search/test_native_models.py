@@ -350,7 +350,7 @@ def test_calls_by_hand_are_checked():
         model(embedding, action.int())
     with pytest.raises(ValueError, match=r"row must be \[3\]"):
         model(embedding, action, torch.tensor([0]))
-    with pytest.raises(ValueError, match="actions must lie in 0 .. 4"):
+    with pytest.raises(ValueError, match=r"actions must lie in 0 \.\. 4"):
         model(embedding, action + 3)
     with pytest.raises(ValueError, match="heads cannot be conditioned"):
         square = torch.zeros(4, 4)
