@@ -352,8 +352,8 @@ def test_calls_by_hand_are_checked():
         model(embedding, action, torch.tensor([0]))
     with pytest.raises(ValueError, match=r"actions must lie in 0 \.\. 4"):
         model(embedding, action + 3)
+    square = torch.zeros(4, 4)
     with pytest.raises(ValueError, match="heads cannot be conditioned"):
-        square = torch.zeros(4, 4)
         MLP([Layer(square)], [Layer(square, conditioned=True)], torch.zeros(2, 4))
 
 
