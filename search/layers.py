@@ -50,7 +50,7 @@ class Layer:
 
 
 class Chain:
-    """Layers packed for `run_chain_`: `records` [layers] LAYER; `inputs`, `widest` and `scratch` say what it needs."""
+    """Layers packed for `run_chain_`: `records` [layers] LAYER; `inputs`, `outputs` and `widest`, its sizes."""
 
     def __init__(self, layers: Sequence[Layer]):
         if not layers:
@@ -80,11 +80,6 @@ class Chain:
             before = outputs
         self.inputs, self.outputs = layers[0].weight.shape[1], before
         self.widest = int(self.records["stride"].max())
-
-    @property
-    def scratch_bytes(self) -> int:
-        """Two buffers of ROWS rows."""
-        return 2 * ROWS * self.widest * 4
 
 
 @compiled
