@@ -117,6 +117,7 @@ def _tile(num_rows: int, num_panels: int = 1) -> Any:
 _tile_full, _tile_1 = _tile(TILE_ROWS), _tile(1)
 _tile_4, _tile_2, _tile_1_wide = _tile(4), _tile(2), _tile(1, 4)
 _PANEL, _TILE_ROWS = PANEL, TILE_ROWS
+_BLOCK = 128  # inputs: a block of a panel is 16 KiB where a vector has 16 lanes
 NO_FLOOR = np.float32(-np.inf)
 
 
@@ -136,22 +137,29 @@ def dense_(x, x_width, num_rows, inputs, panels, num_panels, start, start_width,
                 x, x_stride, s, start_stride, panels + done * inputs * _PANEL * 4, inputs, o, out_stride, floor
             )
             done += 4
+    # In blocks of inputs, so that a block of a panel stays in the first cache while all rows pass over it. The sums go
+    # through `out` between two blocks, in the same order.
+    block = inputs if num_rows <= _TILE_ROWS else _BLOCK
     for j in range(done, num_panels):
-        panel = panels + j * inputs * _PANEL * 4
-        s, o = start + j * _PANEL * 4, out + j * _PANEL * 4
-        i = 0
-        while i + _TILE_ROWS <= num_rows:
-            _tile_full(x + i * x_stride, x_stride, s + i * start_stride, start_stride, panel, inputs,
-                       o + i * out_stride, out_stride, floor)  # fmt: skip
-            i += _TILE_ROWS
-        if i + 4 <= num_rows:
-            _tile_4(x + i * x_stride, x_stride, s + i * start_stride, start_stride, panel, inputs,
-                    o + i * out_stride, out_stride, floor)  # fmt: skip
-            i += 4
-        if i + 2 <= num_rows:
-            _tile_2(x + i * x_stride, x_stride, s + i * start_stride, start_stride, panel, inputs,
-                    o + i * out_stride, out_stride, floor)  # fmt: skip
-            i += 2
-        if i < num_rows:
-            _tile_1(x + i * x_stride, x_stride, s + i * start_stride, start_stride, panel, inputs,
-                    o + i * out_stride, out_stride, floor)  # fmt: skip
+        s, s_stride, o = start + j * _PANEL * 4, start_stride, out + j * _PANEL * 4
+        for first in range(0, inputs, block):
+            panel, part = panels + (j * inputs + first) * _PANEL * 4, x + first * 4
+            count = min(block, inputs - first)
+            lowest = floor if first + count == inputs else NO_FLOOR
+            i = 0
+            while i + _TILE_ROWS <= num_rows:
+                _tile_full(part + i * x_stride, x_stride, s + i * s_stride, s_stride, panel, count,
+                           o + i * out_stride, out_stride, lowest)  # fmt: skip
+                i += _TILE_ROWS
+            if i + 4 <= num_rows:
+                _tile_4(part + i * x_stride, x_stride, s + i * s_stride, s_stride, panel, count,
+                        o + i * out_stride, out_stride, lowest)  # fmt: skip
+                i += 4
+            if i + 2 <= num_rows:
+                _tile_2(part + i * x_stride, x_stride, s + i * s_stride, s_stride, panel, count,
+                        o + i * out_stride, out_stride, lowest)  # fmt: skip
+                i += 2
+            if i < num_rows:
+                _tile_1(part + i * x_stride, x_stride, s + i * s_stride, s_stride, panel, count,
+                        o + i * out_stride, out_stride, lowest)  # fmt: skip
+            s, s_stride = o, out_stride

@@ -112,7 +112,7 @@ def run(plan: Plan, root: Root, recurrent_fn: RecurrentFn) -> Result:
 
 _THREADS_FROM = 1500  # evaluations of a search below which a second thread costs more than it saves
 _ROWS_A_THREAD = 256  # the same for the kernels between two calls of a model in Python
-_CHUNK = 32  # rows searched together in a thread: their trees stay in its cache
+_CHUNK = 64  # rows searched together in a thread: their trees stay in its cache
 _pools: dict[int, ThreadPoolExecutor] = {}
 os.register_at_fork(after_in_child=_pools.clear)  # threads do not survive a fork
 

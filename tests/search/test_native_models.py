@@ -112,7 +112,7 @@ def test_masked_actions_behind_the_end_change_no_bit():
 
 
 @pytest.mark.parametrize(
-    ("rows", "inputs", "outputs"), [(1, 1, 1), (3, 5, 7), (8, 64, 32), (21, 33, 70), (64, 96, 192)]
+    ("rows", "inputs", "outputs"), [(1, 1, 1), (3, 5, 7), (8, 64, 32), (21, 33, 70), (64, 96, 192), (23, 300, 40)]
 )
 def test_dense(rows, inputs, outputs):
     random = np.random.default_rng(rows)
@@ -128,6 +128,13 @@ def test_dense(rows, inputs, outputs):
         added = start[:, :outputs] if start_width else start[0, :outputs]
         expected = np.maximum(x.astype(np.float64) @ weight.T.astype(np.float64) + added, floor)
         np.testing.assert_allclose(out[:, :outputs], expected, rtol=1e-4, atol=1e-4)
+        alone = np.empty((1, out.shape[1]), np.float32)
+        for i in range(rows):  # a row's bits do not depend on the rows beside it
+            dense.dense_(
+                x[i:].ctypes.data, inputs, 1, inputs, panels.ctypes.data, len(panels),
+                start[i * bool(start_width) :].ctypes.data, start_width, alone.ctypes.data, out.shape[1], floor,
+            )  # fmt: skip
+            assert (alone[0, :outputs] == out[i, :outputs]).all()
 
 
 BATCH, ACTIONS, WIDTH, HIDDEN = 70, 5, 24, 40  # 70: more than one block of rows
