@@ -172,11 +172,12 @@ def evaluate_players(
 
 
 def manifest_hash(loaded: LoadedRun) -> str:
-    """The sha256 that the checkpoint's manifest gives itself."""
+    """The sha256 that the manifest of the checkpoint, or else of the snapshot, gives itself."""
     from gurgeh.checkpoint import read_manifest
     from gurgeh.rundir import RunDirectory
 
-    manifests = map(read_manifest, RunDirectory.open(loaded.path).checkpoints())
+    run = RunDirectory.open(loaded.path)
+    manifests = map(read_manifest, (*run.checkpoints(), *run.snapshots()))
     return next(manifest["sha256"] for manifest in manifests if manifest["step"] == loaded.step)
 
 
