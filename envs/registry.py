@@ -1,12 +1,20 @@
 """From a name, a file or an installed package to a game.
 
     tictactoe                      native rules, one file of envs/boards/ each
+    hex:5, mnk:4x4x3:gravity       FAMILY:SETTINGS: native rules with settings, one file of envs/boards/ a family
     CartPole-v1                    any Gymnasium id
     ale/Pong, ale/Pong:100k        PREFIX/NAME[:PRESET]: the adapter envs/adapters/PREFIX.py
     my_game.py, my_game.py:Name    a file of the user's
     anything                       offered by an installed package under the entry-point group `gurgeh.games`
 
-Nothing is listed by hand here: native games and adapters are found by their files.
+Nothing is listed by hand here: native games and adapters are found by their files. A file of envs/boards/ offers one
+game as `GAME`, or a family of games by four names:
+
+    FAMILY = "hex"                         what its names begin with
+    SYNTAX = "hex:N with N from 2 to 19"   shown when settings are not understood
+    EXAMPLES = ("hex:3", "hex:5")          what `gurgeh games list` shows and the contract suite plays
+    def make(settings): ...                text after `FAMILY:` -> native rules, or ValueError saying what is wrong;
+                                           `spec.name` is the canonical name, the same for all spellings of one game
 """
 
 from __future__ import annotations
@@ -47,6 +55,9 @@ def make(name: str) -> Game:
         return _from_file(Path(path if not attribute else path + ".py"), attribute)
     if name in _native_modules():
         return from_object(importlib.import_module(_native_modules()[name]).GAME, name)
+    family, _, settings = name.partition(":")
+    if family in _families():
+        return _from_family(_families()[family], settings)
     if name in _entry_points():
         return _from_entry_point(_entry_points()[name])
     prefix, _, rest = name.partition("/")
@@ -72,7 +83,8 @@ def names() -> list[str]:
 
 def groups() -> list[tuple[str, list[str], str | None]]:
     """(origin, names, what is missing or None): native ones, entry points, then each adapter's."""
-    found: list[tuple[str, list[str], str | None]] = [("native", [*_native_modules()], None)]
+    examples = [name for family in _families().values() for name in family.EXAMPLES]
+    found: list[tuple[str, list[str], str | None]] = [("native", [*_native_modules(), *examples], None)]
     if _entry_points():
         found.append(("plug-ins", [*_entry_points()], None))
     for prefix in _adapters():
@@ -83,6 +95,11 @@ def groups() -> list[tuple[str, list[str], str | None]]:
             missing = str(error)
         found.append((prefix, _adapter(prefix).names(), missing))
     return found
+
+
+def families() -> dict[str, str]:
+    """How the names of each family of native games with settings are written: {family: syntax}."""
+    return {family: module.SYNTAX for family, module in _families().items()}
 
 
 def unknown(name: str, known: list[str], what: str = "game") -> str:
@@ -155,6 +172,16 @@ def _native(rules: Any, name: str) -> Game:
             f"missing: {', '.join(missing) or 'spec'}"
         )
     return Game(name, rules.spec, functools.partial(NativeEnvironment, rules), rules)
+
+
+def _from_family(family: ModuleType, settings: str) -> Game:
+    """A game of a family, under its canonical name."""
+    try:
+        rules = family.make(settings)
+    except ValueError as error:
+        given = f"{family.FAMILY}:{settings}" if settings else family.FAMILY
+        raise ValueError(f"{given!r}: {error}; write {family.SYNTAX}") from error
+    return _native(rules, rules.spec.name)
 
 
 def _parameters(thing: Any) -> list[inspect.Parameter]:
@@ -242,14 +269,23 @@ def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
 
 
 @functools.cache
+def _board_modules() -> tuple[ModuleType, ...]:
+    """Every file of envs/boards/."""
+    return tuple(
+        importlib.import_module(f"envs.boards.{found.name}") for found in pkgutil.iter_modules(envs.boards.__path__)
+    )
+
+
+@functools.cache
 def _native_modules() -> dict[str, str]:
     """Module by game, for every file of envs/boards/ with a GAME."""
-    modules = {}
-    for found in pkgutil.iter_modules(envs.boards.__path__):
-        module = importlib.import_module(f"envs.boards.{found.name}")
-        if hasattr(module, "GAME"):
-            modules[module.GAME.spec.name] = module.__name__
-    return modules
+    return {module.GAME.spec.name: module.__name__ for module in _board_modules() if hasattr(module, "GAME")}
+
+
+@functools.cache
+def _families() -> dict[str, ModuleType]:
+    """Module by what its games' names begin with, for every file of envs/boards/ with a FAMILY."""
+    return {module.FAMILY: module for module in _board_modules() if hasattr(module, "FAMILY")}
 
 
 @functools.cache

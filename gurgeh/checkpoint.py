@@ -85,6 +85,17 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return manifest, _decode(json.loads((folder / STATE).read_text()), groups)
 
 
+def weights_of(state: dict[str, Any]) -> dict[str, Any]:
+    """The part of a run's state that playing needs: the averaged weights, the games' names and the scales of value."""
+    return {
+        "learner": {"averaged": state["learner"]["averaged"]},
+        "games": {
+            name: {"made_from": game["made_from"], "version": game["version"]} for name, game in state["games"].items()
+        },
+        "scales": state["scales"],
+    }
+
+
 def sync(path: Path) -> None:
     """Bring a file, or the entries of a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)

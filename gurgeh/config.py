@@ -11,7 +11,7 @@ from agents.network import NetworkConfig
 from agents.replay import ReplayConfig
 from agents.selfplay import SelfPlayConfig
 from gurgeh.evaluate import EvaluationConfig
-from gurgeh.goals import parse_goal
+from gurgeh.goals import check_stop, parse_goal
 from gurgeh.schedule import Schedule, ScheduleConfig
 from monitor import MonitorConfig
 
@@ -38,7 +38,8 @@ class LoggingConfig:
     evaluate_every_updates: int = 1_000
     """Updates between two short evaluations of all games; 0 leaves them out."""
     evaluate_episodes: int = 20
-    """Episodes of each game in a short evaluation (for solvable games all positions are judged instead)."""
+    """Episodes of each game in a short evaluation, and against each opponent that a goal names; other episodes every
+    time. Of solvable games all positions are judged."""
     tensorboard: bool = True
     """Write the same numbers as TensorBoard files."""
 
@@ -78,6 +79,7 @@ class RunConfig:
             raise ValueError(f"games names {', '.join(sorted(doubled))} twice; each game joins once")
         for goal in self.goals:
             parse_goal(goal)
+        check_stop(self.goals, self.schedule.stop_after_met, self.logging.evaluate_every_updates)
         Schedule(self.schedule, self.games)  # refuses times that do not fit the games
         if self.threads < 1:
             raise ValueError(f"threads must be at least 1, found {self.threads}")

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -19,12 +19,16 @@ from agents.player import RandomPlayer, SolverPlayer, StatePlayer, TacticianPlay
 from agents.rules import mcts_player, no_exact_rules
 from envs.game import Game, episode_seed
 from envs.solver import Solution, solve, take
+from gurgeh.bitbully_player import BitbullyPlayer, no_bitbully
 from gurgeh.episodes import DECISIONS, AnyPlayer, play_episodes, untouched_randomness
+from gurgeh.openspiel_player import OpenSpielPlayer, no_twin
 from gurgeh.records import Episode, Header, write_new, write_records
 from gurgeh.rundir import versions
 from gurgeh.scores import summarize
 
-BUILT_IN = ("random", "perfect", "tactician1", "tactician2", "mcts:N")  # opponents that need no run
+# Opponents that need no run; the last two need an extra.
+BUILT_IN = ("random", "perfect", "tactician1", "tactician2", "mcts:N", "openspiel-mcts:N", "bitbully")
+_SEARCHES = ("mcts", "openspiel-mcts")  # those that take a number of simulations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +43,8 @@ class EvaluationConfig:
     """Play the best move found; false samples moves as self-play does."""
     opponents: tuple[str, ...] = ()
     """For games of several players: random, perfect (solvable games), tactician1, tactician2 (native games for two),
-    mcts:N (native games; N simulations a move) or the path of another run. Empty: random, and perfect where there is
-    one."""
+    mcts:N (native games; N simulations a move), openspiel-mcts:N (OpenSpiel's own search: connect_four, tictactoe),
+    bitbully (connect_four, exact) or the path of another run. Empty: random, and perfect where there is one."""
     copies: int = 128
     """Episodes that are played at once."""
     max_moves: int = 30_000
@@ -68,28 +72,56 @@ def optimal_share(player: AnyPlayer, solution: Solution, seed: int = 0, batch: i
 
     The same is told for the likeliest legal move of its raw policy, from the same decisions.
     """
-    wrong, prior_wrong = [], []
-    with untouched_randomness():
-        for rows in torch.arange(len(solution)).split(batch):
-            seeds = torch.as_tensor(episode_seed(seed, rows.numpy(), DECISIONS))
-            if isinstance(player, StatePlayer):
-                decision = player.act_on_state(take(solution.state, rows), seeds)
-            else:
-                decision = player.act(
-                    solution.observation[rows], solution.legal[rows], solution.to_play[rows], seeds
-                )  # fmt: skip
-            wrong.append(rows[_misses(decision.action, solution.optimal[rows])])
-            if decision.prior is not None:
-                likeliest = decision.prior.cpu().masked_fill(~solution.legal[rows], -1.0).argmax(1)
-                prior_wrong.append(rows[_misses(likeliest, solution.optimal[rows])])
-    missed = torch.cat(wrong)
-    prior_missed = torch.cat(prior_wrong) if prior_wrong else None
-    prior_share = None if prior_missed is None else 1 - len(prior_missed) / len(solution)
-    return Optimality(1 - len(missed) / len(solution), missed, prior_share, prior_missed)
+    chosen = chosen_moves(player, solution, seed, batch)
+    missed = _misses(chosen.action, solution.optimal)
+    if chosen.likeliest is None:
+        return Optimality(1 - len(missed) / len(solution), missed, None, None)
+    prior_missed = _misses(chosen.likeliest, solution.optimal)
+    return Optimality(1 - len(missed) / len(solution), missed, 1 - len(prior_missed) / len(solution), prior_missed)
 
 
 def _misses(action: Tensor, optimal: Tensor) -> Tensor:
-    return ~optimal.gather(1, action.cpu()[:, None])[:, 0]
+    return (~optimal.gather(1, action[:, None])[:, 0]).nonzero()[:, 0]
+
+
+class Positions(Protocol):
+    """M positions of a native game, such as `envs.solver.Solution`."""
+
+    @property
+    def state(self) -> Any: ...  # M states of the game's own type
+    @property
+    def observation(self) -> Tensor: ...  # [M, *shape]
+    @property
+    def legal(self) -> Tensor: ...  # [M, A] bool
+    @property
+    def to_play(self) -> Tensor: ...  # [M] int64
+    def __len__(self) -> int: ...
+
+
+class Chosen(NamedTuple):
+    """What a player does in M positions."""
+
+    action: Tensor  # [M] int64
+    likeliest: Tensor | None  # [M] int64: likeliest legal move of the raw policy; None for players without one
+
+
+def chosen_moves(player: AnyPlayer, positions: Positions, seed: int = 0, batch: int = 1024) -> Chosen:
+    """The moves of `player` in all M positions, `batch` at a time; a position's move depends on `seed` and its
+    number only."""
+    actions, likeliest = [], []
+    with untouched_randomness():
+        for rows in torch.arange(len(positions)).split(batch):
+            seeds = torch.as_tensor(episode_seed(seed, rows.numpy(), DECISIONS))
+            if isinstance(player, StatePlayer):
+                decision = player.act_on_state(take(positions.state, rows), seeds)
+            else:
+                decision = player.act(
+                    positions.observation[rows], positions.legal[rows], positions.to_play[rows], seeds
+                )  # fmt: skip
+            actions.append(decision.action.cpu())
+            if decision.prior is not None:
+                likeliest.append(decision.prior.cpu().masked_fill(~positions.legal[rows], -1.0).argmax(1))
+    return Chosen(torch.cat(actions), torch.cat(likeliest) if likeliest else None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,23 +148,27 @@ def is_built_in(name: str) -> bool:
 
     ValueError for an mcts without a number of simulations.
     """
-    return mcts_simulations(name) is not None or (name in BUILT_IN and name != "mcts:N")
+    return mcts_simulations(name) is not None or (name in BUILT_IN and ":" not in name)
 
 
 def mcts_simulations(name: str) -> int | None:
-    """The N of `mcts:N`; None for other names. ValueError where N is no number above 0."""
+    """The N of `mcts:N` or `openspiel-mcts:N`; None for other names. ValueError where N is no number above 0."""
     kind, _, number = name.partition(":")
-    if kind != "mcts":
+    if kind not in _SEARCHES:
         return None
     if not re.fullmatch(r"[1-9][0-9]*", number):
-        raise ValueError(f"{name!r}: write mcts:N with N simulations a move, N at least 1, for example mcts:200")
+        raise ValueError(f"{name!r}: write {kind}:N with N simulations a move, N at least 1, for example {kind}:200")
     return int(number)
 
 
 def refusal(name: str, game: Game) -> str | None:
-    """Why the built-in player `name` cannot play `game`; None if it can."""
+    """Why the built-in player `name` cannot play `game`; None if it can (with its extra, where it needs one)."""
+    if name == "bitbully":
+        return no_bitbully(game.spec.name)
     if mcts_simulations(name) is not None:
-        return no_exact_rules(game.spec, game.native)
+        return no_exact_rules(game.spec, game.native) or (
+            no_twin(game.spec.name) if name.startswith("openspiel") else None
+        )
     if name == "perfect" and not (game.spec.solvable and game.native):
         return f"{game.name} has no perfect player: its spec does not say solvable=True, native=True"
     if name.startswith("tactician") and (game.native is None or game.spec.num_players != 2):
@@ -141,7 +177,8 @@ def refusal(name: str, game: Game) -> str | None:
 
 
 def built_in(name: str, game: Game) -> AnyPlayer:
-    """One of `BUILT_IN` for `game`; ValueError when there is no such player or the game does not allow it."""
+    """One of `BUILT_IN` for `game`; ValueError when there is no such player, the game does not allow it, or the extra
+    that it needs is not installed."""
     if not is_built_in(name):
         raise ValueError(f"unknown player {name!r}: expected {', '.join(BUILT_IN)} or the path of a run")
     reason = refusal(name, game)
@@ -149,7 +186,11 @@ def built_in(name: str, game: Game) -> AnyPlayer:
         raise ValueError(reason)
     if name == "random" or game.native is None:
         return RandomPlayer(game.spec)
+    if name == "bitbully":
+        return BitbullyPlayer()
     simulations = mcts_simulations(name)
+    if simulations is not None and name.startswith("openspiel"):
+        return OpenSpielPlayer(game.native, simulations)
     if simulations is not None:
         return mcts_player(game.native, simulations)
     return SolverPlayer(solve(game.native)) if name == "perfect" else TacticianPlayer(game.native, int(name[-1]))

@@ -20,6 +20,11 @@ class Goal(NamedTuple):
     sign: str
     bound: float
 
+    @property
+    def key(self) -> str:
+        """The name of its measure in a short evaluation (gurgeh/brief.py)."""
+        return self.measure if self.opponent is None else f"{self.measure}_against_{self.opponent}"
+
 
 class Judged(NamedTuple):
     """A goal and what was found; None where the evaluation did not measure it."""
@@ -47,6 +52,27 @@ def parse_goal(text: str) -> Goal:
 def judge(goals: list[str], report: dict[str, Any]) -> list[Judged]:
     """Each goal against the report of `gurgeh evaluate` (schema evaluations/1)."""
     return [Judged(goal, _find(goal, report)) for goal in map(parse_goal, goals)]
+
+
+def judge_brief(goals: list[str], found: dict[str, dict[str, Any]]) -> list[Judged]:
+    """Each goal against a short evaluation: game -> measure (`Goal.key`) -> value."""
+    return [Judged(goal, found.get(goal.game, {}).get(goal.key)) for goal in map(parse_goal, goals)]
+
+
+def check_stop(goals: list[str], stop_after_met: int, evaluate_every_updates: int) -> None:
+    """ValueError where a run that ends when its goals are met could never end so."""
+    if not stop_after_met:
+        return
+    if not goals:
+        raise ValueError("schedule.stop_after_met needs goals: what must be met?")
+    if not evaluate_every_updates:
+        raise ValueError("schedule.stop_after_met needs short evaluations: logging.evaluate_every_updates is 0")
+    for goal in map(parse_goal, goals):
+        if goal.measure not in ("return", "optimal") and goal.opponent is None:
+            raise ValueError(
+                f"schedule.stop_after_met needs to know whom `{goal.game} {goal.measure}` is against: write "
+                f"{goal.game} {goal.measure} against OPPONENT {goal.sign} {goal.bound:g}"
+            )
 
 
 def _find(goal: Goal, report: dict[str, Any]) -> float | None:

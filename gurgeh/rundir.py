@@ -3,7 +3,8 @@
     config.yaml              the resolved configuration
     versions.json            package versions that began the run
     metrics.jsonl ...        log streams, one JSON record a line, each with its schema and version
-    checkpoints/step-*/      complete checkpoints (see gurgeh/checkpoint.py)
+    checkpoints/step-*/      complete checkpoints (see gurgeh/checkpoint.py), the newest few
+    snapshots/step-*/        the weights alone at earlier steps, in the same format: to play with, not to resume from
     lock                     held by the one process that writes
 
 Whoever writes holds the lock; readers (`open`, `records`, `load_checkpoint`) need none.
@@ -114,8 +115,9 @@ class RunDirectory:
         handle.write(f"process {os.getpid()}\n".encode())
         handle.flush()
         self._lock = handle
-        for leftover in (*self._checkpoints.glob(".writing-*"), *self._checkpoints.glob(".removing-*")):
-            shutil.rmtree(leftover)
+        for folder in (self._checkpoints, self._snapshots):
+            for leftover in (*folder.glob(".writing-*"), *folder.glob(".removing-*")):
+                shutil.rmtree(leftover)
 
     def close(self) -> None:
         """Close the streams and give the lock back."""
@@ -187,8 +189,7 @@ class RunDirectory:
         A folder gets its name `step-STEP` (or `step-STEP.N`, the N-th further one at that step) by a rename when it
         is complete and loses it by a rename before it is removed, so every such name is a whole checkpoint.
         """
-        found = [path for path in self._checkpoints.glob("step-*") if re.fullmatch(r"step-\d+(\.\d+)?", path.name)]
-        return sorted(found, key=_position)
+        return _complete(self._checkpoints)
 
     def latest_step(self) -> int | None:
         """The step of the newest checkpoint; None before the first one."""
@@ -213,18 +214,22 @@ class RunDirectory:
         sync(self.path)
         logs = {path.stem: path.stat().st_size for path in sorted(self.path.glob("*.jsonl"))}
         name = f"step-{step:09d}" + (f".{number + 1}" if step == newest else "")
-        fresh = self._checkpoints / f".writing-{name}"
+        final = self._write(self._checkpoints / name, step, state, logs)
+        steps = sorted({_position(path)[0] for path in (*existing, final)})[-keep:]
+        self._remove([path for path in existing if _position(path)[0] not in steps or _position(path)[0] == step])
+        return final
+
+    def _write(self, final: Path, step: int, state: dict[str, Any], logs: dict[str, int]) -> Path:
+        """Write a folder in the checkpoints' format aside, and give it its name when it is complete."""
+        fresh = final.with_name(f".writing-{final.name}")
         fresh.mkdir()
         try:
             checkpoint.write(fresh, step, state, logs)
-            final = self._checkpoints / name
             os.rename(fresh, final)
         except BaseException:  # also Ctrl-C: leave nothing half-written behind
             shutil.rmtree(fresh, ignore_errors=True)
             raise
-        sync(self._checkpoints)
-        steps = sorted({_position(path)[0] for path in (*existing, final)})[-keep:]
-        self._remove([path for path in existing if _position(path)[0] not in steps or _position(path)[0] == step])
+        sync(final.parent)
         return final
 
     def load_checkpoint(self, step: int | None = None) -> tuple[int, dict[str, Any]]:
@@ -258,7 +263,9 @@ class RunDirectory:
             found = path.stat().st_size if path.exists() else 0
             if found < size:
                 raise ValueError(f"{path} has lost records: expected at least {size} bytes, found {found}; restore it")
-        self._remove([path for path in self.checkpoints() if _position(path) > _position(folder)])
+        newer = [path for path in self.checkpoints() if _position(path) > _position(folder)]
+        newer += [path for path in self.snapshots() if _position(path)[0] > manifest["step"]]
+        self._remove(newer)
         for handle in self._streams.values():
             handle.close()
         self._streams.clear()
@@ -271,6 +278,49 @@ class RunDirectory:
                 path.unlink()
         sync(self.path)
         return manifest["step"]
+
+    # Snapshots: what a player needs, of steps whose checkpoints have gone
+
+    @property
+    def _snapshots(self) -> Path:
+        return self.path / "snapshots"
+
+    def snapshots(self) -> list[Path]:
+        """Folders of the complete snapshots, oldest first."""
+        return _complete(self._snapshots)
+
+    def save_snapshot(self, step: int, state: dict[str, Any]) -> Path:
+        """Keep the weights of a checkpoint's `state` (`checkpoint.weights_of`) for good; an equal step is replaced.
+
+        Save it before the checkpoint of the same step: after a kill between the two, `cut_back` removes it.
+        """
+        if step < 0:
+            raise ValueError(f"save_snapshot needs step >= 0, found {step}")
+        self.lock()
+        self._snapshots.mkdir(exist_ok=True)
+        final = self._snapshots / f"step-{step:09d}"
+        if final.exists():
+            self._remove([final])
+        return self._write(final, step, checkpoint.weights_of(state), {})
+
+    def steps(self) -> list[int]:
+        """Steps whose weights are on the disk, in order: checkpoints and snapshots."""
+        return sorted({_position(path)[0] for path in (*self.checkpoints(), *self.snapshots())})
+
+    def load_weights(self, step: int | None = None) -> tuple[int, dict[str, Any]]:
+        """(step, state) to play with: of the checkpoint at `step` (None: the newest), or else of the snapshot.
+
+        Of a snapshot, state is what `checkpoint.weights_of` leaves. FileNotFoundError if there is neither; ValueError
+        if it is damaged.
+        """
+        kept = [path for path in self.snapshots() if _position(path)[0] == step]
+        if not kept or any(_position(path)[0] == step for path in self.checkpoints()):
+            if step is not None and step not in self.steps() and self.steps():
+                steps = ", ".join(map(str, self.steps()))
+                raise FileNotFoundError(f"{self.path} has no checkpoint of step {step}; it has {steps}")
+            return self.load_checkpoint(step)
+        manifest, state = checkpoint.read(kept[-1])
+        return manifest["step"], state
 
     def _find(self, step: int | None) -> Path:
         """The newest checkpoint folder at `step`, or of all."""
@@ -318,6 +368,12 @@ def write_text(path: Path, text: str) -> None:
     sync(aside)
     os.replace(aside, path)
     sync(path.parent)
+
+
+def _complete(folder: Path) -> list[Path]:
+    """The folders of one step each that have their final name, oldest first."""
+    found = [path for path in folder.glob("step-*") if re.fullmatch(r"step-\d+(\.\d+)?", path.name)]
+    return sorted(found, key=_position)
 
 
 def _position(folder: Path) -> tuple[int, int]:

@@ -23,10 +23,14 @@ class ScheduleConfig:
     """Rule settled: a relative fall of the loss below this counts as none."""
     longest: int = 10_000
     """Rule settled: the next game joins after this many updates at the latest."""
+    stop_after_met: int = 0
+    """The run ends when this many short evaluations in a row have met all `goals`; 0: it makes all its updates."""
 
     def __post_init__(self) -> None:
         if self.updates < 1:
             raise ValueError(f"schedule.updates must be at least 1, found {self.updates}")
+        if self.stop_after_met < 0:
+            raise ValueError(f"schedule.stop_after_met must be at least 0, found {self.stop_after_met}")
         if self.window < 1 or self.longest < 1 or not 0 <= self.tolerance < 1:
             raise ValueError(
                 "schedule.window and schedule.longest must be at least 1 and schedule.tolerance in 0..1, found "

@@ -13,14 +13,13 @@ from typing import Any
 import gurgeh
 from agents.reanalyse import reanalyse_
 from agents.selfplay import EndedEpisodes, collect_step
+from gurgeh.brief import brief_evaluation
 from gurgeh.config import RunConfig
 from gurgeh.configure import to_dict
-from gurgeh.episodes import play_episodes
-from gurgeh.evaluate import built_in, optimal_share
+from gurgeh.goals import judge_brief, parse_goal
 from gurgeh.live import GameRow, Progress, Snapshot
 from gurgeh.measure import measure
 from gurgeh.rundir import RunDirectory, versions
-from gurgeh.scores import summarize
 from gurgeh.state import TrainingState
 from gurgeh.tensorboard import ScalarWriter
 from gurgeh.validation import FrozenSet, build_frozen_set, frozen_path, load_frozen_set, save_frozen_set
@@ -57,6 +56,8 @@ class Trainer:
         self.board: ScalarWriter | None = None
         self.resumed = resumed
         self.seconds = 0.0  # of earlier sessions of this run
+        self.evaluating = 0.0  # seconds of short evaluations, earlier sessions included
+        self.met = 0  # short evaluations in a row that met all goals
         self.scores: dict[str, tuple[str, float]] = {}  # game -> name and value of its newest score
         self._sums: dict[str, dict[str, float]] = {}
         self._pace: collections.deque[tuple[float, int]] = collections.deque(maxlen=20)  # of the last lines of metrics
@@ -70,7 +71,7 @@ class Trainer:
             self.board = ScalarWriter(self.run.path / "tensorboard", self.resumed)
         if self.run.latest_step() is None:
             self.save()  # so that there is always something to resume from
-        while state.updates < config.schedule.updates:
+        while state.updates < config.schedule.updates and not self.reached():
             if stop():
                 self.save()
                 return False
@@ -82,7 +83,7 @@ class Trainer:
             if not buffers:
                 continue
             state.updates_owed += config.learner.updates_per_step
-            while state.updates_owed >= 1 and state.updates < config.schedule.updates:
+            while state.updates_owed >= 1 and state.updates < config.schedule.updates and not self.reached():
                 state.updates_owed -= 1
                 if config.learner.reanalyse:
                     reanalyse_(
@@ -109,6 +110,10 @@ class Trainer:
     def elapsed(self) -> float:
         """Seconds of training so far, earlier sessions of the run included."""
         return self.seconds + time.monotonic() - self._started
+
+    def reached(self) -> bool:
+        """Whether the goals were met often enough for the run to end before its last update."""
+        return 0 < self.config.schedule.stop_after_met <= self.met
 
     def collectors(self):
         """game -> Collector, in order of introduction."""
@@ -210,6 +215,7 @@ class Trainer:
             # Times differ from run to run; everything else is the same for the same config and seed.
             "time": {
                 "seconds": self.elapsed(),
+                "evaluating": self.evaluating,
                 "updates_per_second": (state.updates - updates) / span,
                 "env_steps_per_second": (state.env_steps - env_steps) / span,
             },
@@ -258,27 +264,25 @@ class Trainer:
 
     def evaluate_briefly(self) -> None:
         """A quick greedy measurement of every game, for the curves; training does not notice."""
-        state, logging, found = self.state, self.config.logging, {}
+        state, config, began = self.state, self.config, time.monotonic()
+        goals, found = [parse_goal(goal) for goal in config.goals], {}
         for name, game in state.games.items():
-            player = state.player(name, self.config.evaluation.simulations)
-            if game.handle.native is not None and game.handle.spec.solvable:
-                from envs.solver import solve
-
-                judged = optimal_share(player, solve(game.handle.native))
-                found[name] = {"optimal": judged.share, "optimal_raw": judged.prior_share}
-                self.scores[name] = "optimal", judged.share
-                continue
-            seats = [player] if game.handle.spec.num_players == 1 else [player, built_in("random", game.handle)]
-            if game.handle.spec.num_players > 2:
-                seats = [player, *[seats[1]] * (game.handle.spec.num_players - 1)]
-            episodes = play_episodes(game.handle, seats, logging.evaluate_episodes, seed=self.config.seed)
-            summary = summarize(episodes)
-            if game.handle.spec.num_players == 1:
-                found[name] = {"return": summary["return"]["mean"]}
-            else:
-                found[name] = {"score_against_random": summary["score"]["mean"]}
-                self.scores[name] = "against random", summary["score"]["mean"]
-        self.run.append("evaluation", {"update": state.updates, "env_steps": state.env_steps, "games": found})
+            found[name] = brief_evaluation(
+                game.handle, state.player(name, config.evaluation.simulations), config.logging.evaluate_episodes,
+                config.seed + state.updates, config.evaluation, [goal for goal in goals if goal.game == name],
+            )  # fmt: skip
+            if "optimal" in found[name]:
+                self.scores[name] = "optimal", found[name]["optimal"]
+            elif "score_against_random" in found[name]:
+                self.scores[name] = "against random", found[name]["score_against_random"]
+        met = bool(goals) and all(judged.met for judged in judge_brief(config.goals, found))
+        self.met = self.met + 1 if met else 0
+        self.evaluating += time.monotonic() - began
+        self.run.append(
+            "evaluation",
+            {"update": state.updates, "env_steps": state.env_steps, "games": found, "goals_met": self.met,
+             "time": {"seconds": self.elapsed(), "evaluating": self.evaluating}},
+        )  # fmt: skip
         if self.board is not None:
             self.board.add(state.updates, {"evaluation": found})
 
@@ -302,6 +306,8 @@ class Trainer:
                 "monitor": self.monitor.state_dict(),
                 "trainer": {
                     "seconds": self.elapsed(),
+                    "evaluating": self.evaluating,
+                    "met": self.met,
                     "scores": {name: list(score) for name, score in self.scores.items()},
                     "sums": self._sums,
                 },
@@ -321,6 +327,8 @@ class Trainer:
         self.monitor.load_state_dict(saved["monitor"], state.updates, state.env_steps)
         trainer = saved["trainer"]
         self.seconds, self._sums = trainer["seconds"], trainer["sums"]
+        # A checkpoint of before these were kept has neither.
+        self.evaluating, self.met = trainer.get("evaluating", 0.0), trainer.get("met", 0)
         self.scores = {name: (str(label), value) for name, (label, value) in trainer["scores"].items()}
         self.saved = step
         self._marked = (time.monotonic(), state.updates, state.env_steps)

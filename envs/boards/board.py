@@ -13,12 +13,25 @@ from envs.game import Symmetries
 
 def square_symmetries(size: int) -> Symmetries:
     """The eight rotations and reflections of a size x size board whose moves are its cells."""
-    board = np.arange(size * size).reshape(size, size)
-    cells = [np.rot90(side, turn).ravel() for side in (board, board.T) for turn in range(4)]
+    return board_symmetries(size, size)
+
+
+def board_symmetries(height: int, width: int) -> Symmetries:
+    """The rotations and reflections that keep the shape of a board whose moves are its cells: eight of a square, four
+    of another rectangle."""
+    board = np.arange(height * width).reshape(height, width)
+    turned = [np.rot90(side, turn) for side in (board, board.T) for turn in range(4)]
+    cells = [side.ravel() for side in turned if side.shape == board.shape]
     return Symmetries(
         cells=tuple(tuple(map(int, cell)) for cell in cells),
         actions=tuple(tuple(map(int, np.argsort(cell))) for cell in cells),
     )
+
+
+def rotation_symmetries(size: int) -> Symmetries:
+    """The identity and the half turn of a size x size board whose moves are its cells."""
+    cells = tuple(range(size * size)), tuple(reversed(range(size * size)))
+    return Symmetries(cells=cells, actions=cells)  # a half turn is its own inverse
 
 
 def mirror_symmetries(height: int, width: int) -> Symmetries:
@@ -31,16 +44,24 @@ def mirror_symmetries(height: int, width: int) -> Symmetries:
     )
 
 
-def line_table(height: int, width: int, length: int) -> list[list[int]]:
-    """All straight lines of `length` cells, as flat cell numbers row by row: [lines, length]."""
-    lines = []
+def line_table(
+    height: int, width: int, length: int, wrap_rows: bool = False, wrap_columns: bool = False
+) -> list[list[int]]:
+    """All straight lines of `length` cells, as flat cell numbers row by row: [lines, length].
+
+    wrap_rows: the bottom row is followed by the top one; wrap_columns: the rightmost column by the leftmost. Lines that
+    come back to a cell are left out, and of several with the same cells all but the first.
+    """
+    lines: dict[frozenset[int], list[int]] = {}
     for row in range(height):
         for column in range(width):
             for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
-                last_row, last_column = row + down * (length - 1), column + right * (length - 1)
-                if 0 <= last_row < height and 0 <= last_column < width:
-                    lines.append([(row + down * i) * width + column + right * i for i in range(length)])
-    return lines
+                places = [(row + down * i, column + right * i) for i in range(length)]
+                if all((wrap_rows or r < height) and (wrap_columns or 0 <= c < width) for r, c in places):
+                    line = [r % height * width + c % width for r, c in places]
+                    if len(set(line)) == length:
+                        lines.setdefault(frozenset(line), line)
+    return list(lines.values())
 
 
 def line_matrix(lines: Sequence[Sequence[int]], num_cells: int) -> Tensor:

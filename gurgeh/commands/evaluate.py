@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from gurgeh.load import LoadedRun
 
 EPILOG = """\
-RUN is the directory of a run; or random, perfect, tactician1, tactician2, mcts:N, to measure what those reach.
+RUN is the directory of a run; or random, perfect, tactician1, tactician2, mcts:N, openspiel-mcts:N (OpenSpiel's own
+search; connect_four, tictactoe), bitbully (exact; connect_four), to measure what those reach.
 
   gurgeh evaluate runs/demo
   gurgeh evaluate runs/demo --game tictactoe --opponent perfect --simulations 0
   gurgeh evaluate runs/demo --game connect_four --opponent runs/older
   gurgeh evaluate runs/demo --game connect_four --rules --opponent mcts:200
+  gurgeh evaluate runs/demo --game connect_four --opponent bitbully --opponent openspiel-mcts:1000
   gurgeh evaluate random --game CartPole-v1 --episodes 20 --save evaluations
 """
 
@@ -42,7 +44,8 @@ def add_parser(subparsers: Any) -> None:
     style.add_argument("--greedy", dest="greedy", action="store_true", default=None, help="play the best move found")
     style.add_argument("--sample", dest="greedy", action="store_false", help="sample moves as self-play does")
     parser.add_argument("--opponent", action="append", metavar="WHO",
-                        help="random, perfect, tactician1 or 2, mcts:N or another run (again for more)")  # fmt: skip
+                        help="random, perfect, tactician1 or 2, mcts:N, openspiel-mcts:N, bitbully or another run "
+                        "(again for more)")  # fmt: skip
     parser.add_argument(
         "--rules", action="store_true", help="RUN searches with a native game's own rules, not with its learned model"
     )
@@ -169,11 +172,12 @@ def evaluate_players(
 
 
 def manifest_hash(loaded: LoadedRun) -> str:
-    """The sha256 that the checkpoint's manifest gives itself."""
+    """The sha256 that the manifest of the checkpoint, or else of the snapshot, gives itself."""
     from gurgeh.checkpoint import read_manifest
     from gurgeh.rundir import RunDirectory
 
-    manifests = map(read_manifest, RunDirectory.open(loaded.path).checkpoints())
+    run = RunDirectory.open(loaded.path)
+    manifests = map(read_manifest, (*run.checkpoints(), *run.snapshots()))
     return next(manifest["sha256"] for manifest in manifests if manifest["step"] == loaded.step)
 
 

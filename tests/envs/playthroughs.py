@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -13,6 +14,11 @@ from envs import registry
 from envs.game import ObservationKind
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "playthroughs"
+
+
+def golden_path(name: str) -> Path:
+    """Where the recorded games of `name` are: a colon is no part of a file's name everywhere."""
+    return GOLDEN / (re.sub(r"[^A-Za-z0-9_]+", "-", name) + ".json")
 
 
 def play(name: str, seed: int, actions: list[int]) -> dict:
@@ -65,4 +71,4 @@ if __name__ == "__main__":
     for chosen in sys.argv[1:]:
         text = json.dumps(record(chosen)).replace(', "positions": [', ', "positions": [\n')
         text = text.replace("}, {", "},\n{").replace("}]}, {", "}]},\n{")  # one position a line
-        (GOLDEN / f"{chosen}.json").write_text(text + "\n")
+        golden_path(chosen).write_text(text + "\n")

@@ -84,14 +84,15 @@ def test_same_game_as_pettingzoo(name, module):
 
 @pytest.mark.parametrize("name", NATIVE)
 def test_recorded_games_play_the_same(name):
-    recorded = json.loads((GOLDEN / f"{name}.json").read_text())
+    recorded = json.loads(playthroughs.golden_path(name).read_text())
+    assert recorded["game"] == name
     assert recorded["version"] == registry.make(name).spec.version, "behaviour changed: record new playthroughs"
     for game in recorded["games"]:
         assert playthroughs.play(name, game["seed"], game["actions"]) == game
 
 
 def test_every_native_game_has_a_recording_and_every_recording_a_game():
-    assert {path.stem for path in GOLDEN.glob("*.json")} == set(NATIVE)
+    assert set(GOLDEN.glob("*.json")) == set(map(playthroughs.golden_path, NATIVE))
 
 
 def test_recorded_tictactoe_game_is_what_a_person_would_write():

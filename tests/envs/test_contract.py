@@ -38,8 +38,10 @@ def installed_game(name):
 
 @pytest.mark.parametrize("name", NATIVE)
 def test_native_games_keep_the_contract(name):
-    report = check(registry.make(name))
-    assert report.findings() == []
+    report = check(registry.make(name), num_moves=200)
+    # Who completes a row is meant to lose there; that is asked about, and is no breach.
+    assert [check for check, _ in report.findings()] == ["reward goes to seats"] * ("misere" in name)
+    assert report.ok
     assert [result.check for result in report.results if result.skipped] == []
 
 

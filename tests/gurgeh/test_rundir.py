@@ -290,3 +290,78 @@ def test_sigkill_at_random_moments_never_costs_a_checkpoint(tmp_path):
     assert run.cut_back() == last
     assert [record["step"] for record in run.records("metrics")] == list(range(1, last + 1))
     run.close()
+
+
+# Snapshots
+
+
+def played(step):
+    """A run's state, with what playing needs and what it does not."""
+    return {
+        "learner": {"averaged": {"w": torch.full((10,), float(step))}, "optimizer": {"m": torch.ones(1000)}},
+        "games": {"toy": {"made_from": "toy.py", "version": 2, "buffer": {"b": torch.ones(10_000)}}},
+        "scales": {"toy": 0.5},
+        "generator": torch.ones(5),
+    }
+
+
+def test_snapshots_stay_when_checkpoints_go(run):
+    for step in (10, 20, 30):
+        run.save_snapshot(step, played(step))
+        run.save_checkpoint(step, played(step), keep=1)
+    assert run.steps() == [10, 20, 30]
+    assert [path.name for path in run.checkpoints()] == ["step-000000030"]
+    step, state = run.load_weights(10)
+    assert step == 10
+    assert torch.equal(state["learner"]["averaged"]["w"], torch.full((10,), 10.0))
+    assert state["games"] == {"toy": {"made_from": "toy.py", "version": 2}}
+    assert state["scales"] == {"toy": 0.5}
+    assert set(state) == {"learner", "games", "scales"}
+    size = sum(file.stat().st_size for file in run.snapshots()[0].iterdir())
+    assert size < 2000  # of 44,000 in the checkpoint
+    assert "generator" in run.load_weights(30)[1]  # the whole checkpoint, where there is one
+    assert run.load_weights()[0] == 30
+    with pytest.raises(FileNotFoundError, match="no checkpoint of step 15; it has 10, 20, 30"):
+        run.load_weights(15)
+    with pytest.raises(FileNotFoundError, match="no checkpoint of step 10; it has 30"):
+        run.load_checkpoint(10)  # nothing to resume from
+
+
+def test_cut_back_removes_newer_snapshots(run):
+    for step in (10, 20):
+        run.save_snapshot(step, played(step))
+        run.save_checkpoint(step, played(step))
+    run.save_snapshot(30, played(30))  # and killed before the checkpoint
+    assert run.cut_back() == 20
+    assert run.steps() == [10, 20]
+    run.cut_back(10)
+    assert run.steps() == [10]
+
+
+def test_a_snapshot_again_replaces_the_first(run):
+    run.save_snapshot(10, played(1))
+    run.save_snapshot(10, played(2))
+    assert float(run.load_weights(10)[1]["learner"]["averaged"]["w"][0]) == 2
+    assert len(run.snapshots()) == 1
+
+
+def test_a_damaged_or_unfinished_snapshot(run):
+    path = run.save_snapshot(10, played(10))
+    unfinished = path.with_name(".writing-step-000000020")
+    unfinished.mkdir()
+    assert run.steps() == [10]
+    run.close()
+    run.lock()
+    assert not unfinished.exists()
+    weights = path / "learner.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"oops")
+    with pytest.raises(ValueError, match=r"learner\.safetensors is damaged"):
+        run.load_weights(10)
+    with pytest.raises(ValueError, match="step >= 0"):
+        run.save_snapshot(-1, played(0))
+
+
+def test_a_run_without_anything_has_no_weights(run):
+    assert run.steps() == []
+    with pytest.raises(FileNotFoundError, match="no checkpoint yet"):
+        run.load_weights()
