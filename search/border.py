@@ -12,6 +12,8 @@ from torch import Tensor
 from search.tree import Root, Step, Tree
 
 SMALLEST, LARGEST = 1e-12, 1e12  # of settings and units: products and quotients of two stay finite in float32
+_MOST_COUNTED = 2**31 - 1  # int32 in the kernels
+_LARGEST_RETURN = 1e30  # means and differences of returns stay finite
 _MASKED = -(2.0**127)  # `plan.MASKED`, which marks the actions that do not exist
 
 _FIX_OF_ROOT = {
@@ -35,11 +37,13 @@ def check_number(name: str, value: Any, low: float, high: float = LARGEST) -> No
 
 
 def check_count(name: str, value: Any, low: int = 1) -> None:
-    """ValueError unless `value` is a whole number, at least `low`."""
+    """ValueError unless `value` is a whole number, at least `low` and no more than an int32 holds."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise ValueError(f"{name} must be a whole number, found {value!r}; int(...) makes one")
     if int(value) < low:
         raise ValueError(f"{name} must be at least {low}, found {value}")
+    if int(value) > _MOST_COUNTED:
+        raise ValueError(f"{name} must be at most {_MOST_COUNTED}, found {value}")
 
 
 def check_kind(name: str, value: Any, kinds: type | tuple[type, ...], fix: str) -> None:
@@ -166,6 +170,8 @@ def check_answer(answer: Any, shapes: dict[str, tuple], device: torch.device) ->
         if value is None and name in _OPTIONAL:
             continue
         tensor = check_tensor(full, value, shape, dtype, fix=f"such as torch.full({list(shape)}, ...)")
+        if tensor.is_complex() or (dtype is None and tensor.dtype == torch.bool):
+            raise ValueError(f"{full} must hold real numbers, found {tensor.dtype}; convert it with .to(torch.float32)")
         if tensor.device != device:
             raise ValueError(f"{full} is on {tensor.device}, the root on {device}; move the model or the root")
 
@@ -194,8 +200,9 @@ def check_tree(tree: Tree) -> None:
         "actions that do not exist belong in Step.exists, others need larger logits, such as -1e9",
     )
     _refuse_nodes(
-        ~torch.isfinite(tree.value).all(dim=2) & used,
-        "the returns of row {row} overflow at the node of simulation {node}; check rewards, discounts and values",
+        ~(tree.value.abs() <= _LARGEST_RETURN).all(dim=2) & used,
+        f"the returns of row {{row}} overflow at the node of simulation {{node}} (beyond {_LARGEST_RETURN:g}); "
+        "check rewards, discounts and values",
     )
 
 
@@ -216,6 +223,8 @@ def _tensor(name: str, tensor: Any, fix: str) -> Tensor:
         if isinstance(tensor, list) or hasattr(tensor, "__array__"):
             fix = "torch.as_tensor(...) makes one"
         raise ValueError(f"{name} must be a torch.Tensor, found {type(tensor).__name__}; {fix}".rstrip("; "))
+    if tensor.layout != torch.strided:
+        raise ValueError(f"{name} must be a dense tensor, found {tensor.layout}; .to_dense() makes one")
     return tensor
 
 

@@ -170,6 +170,7 @@ WRONG_KINDS = {
     r"Root\.prior_logits must be \[B, A\], neither 0, found \[3\]": {"prior_logits": ROOT.prior_logits[:, 0]},
     r"row 1 of Root\.value_scale is not a positive": {"value_scale": torch.tensor([1.0, 1e-40, 1.0])},
     r"row 2 of Root\.value_scale is not a positive": {"value_scale": torch.tensor([1.0, 1.0, float("inf")])},
+    r"Root\.legal must be a dense tensor, found torch\.sparse_coo; \.to_dense\(\)": {"legal": ROOT.legal.to_sparse()},
     r"Root\.legal is on meta, Root\.prior_logits on cpu; move all": {"legal": ROOT.legal.to("meta")},
 }
 
@@ -193,6 +194,12 @@ WRONG_ANSWERS = {
         chance=torch.zeros(3, 1, dtype=torch.bool)
     ),
     r"Step\.embedding must be a torch\.Tensor, found NoneType": lambda s: s._replace(embedding=None),
+    r"Step\.embedding must be a dense tensor": lambda s: s._replace(embedding=s.embedding.to_sparse()),
+    r"Step\.prior_logits must hold real numbers, found torch\.complex64": lambda s: s._replace(
+        prior_logits=s.prior_logits.to(torch.complex64)
+    ),
+    r"Step\.value must hold real numbers, found torch\.bool": lambda s: s._replace(value=s.value > 0),
+    r"returns of row 0 overflow .*beyond 1e\+30": lambda s: s._replace(value=s.value * 3e35),
     r"Step\.reward is on meta, the root on cpu": lambda s: s._replace(reward=s.reward.to("meta")),
     r"logit of Step\.prior_logits lies below -2\^127 for row 1 in simulation 1": lambda s: s._replace(
         prior_logits=_changed(s.prior_logits, (1, 2), -3e38)
@@ -245,6 +252,7 @@ def test_every_number_of_a_configuration_has_bounds(kind, name, value):
         (lambda: PUCTConfig(unvisited="NODE"), "unvisited must be a search.Unvisited, found str"),
         (lambda: GumbelConfig(max_considered=2.5), "max_considered must be a whole number, found 2.5"),
         (lambda: GumbelConfig(max_depth=1.5), "max_depth must be a whole number, found 1.5"),
+        (lambda: PUCTConfig(max_depth=10**30), "max_depth must be at most 2147483647"),
         (lambda: PUCTConfig(max_depth=True), "max_depth must be a whole number, found True"),
         (lambda: GumbelConfig(waves=1), "waves must be True or False, found 1"),
         (lambda: GumbelConfig(embedding_dtype=torch.int32), "embedding_dtype must be a floating-point type"),
