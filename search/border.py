@@ -13,6 +13,7 @@ from search.tree import Root, Step, Tree
 
 SMALLEST, LARGEST = 1e-12, 1e12  # of settings and units: products and quotients of two stay finite in float32
 _MOST_COUNTED = 2**31 - 1  # int32 in the kernels
+_LARGEST_LOGIT = 1e6  # of a node's highest: beyond, float32 keeps too little of the differences
 _LARGEST_RETURN = 1e30  # means and differences of returns stay finite
 _MASKED = -(2.0**127)  # `plan.MASKED`, which marks the actions that do not exist
 
@@ -199,6 +200,13 @@ def check_tree(tree: Tree) -> None:
         "a logit of Step.prior_logits lies below -2^127 for row {row} in simulation {node}; "
         "actions that do not exist belong in Step.exists, others need larger logits, such as -1e9",
     )
+    far = (tree.prior_logits.amax(dim=2).abs() > _LARGEST_LOGIT) & used
+    if far.any():
+        _refuse_nodes(
+            far & (tree.child >= 0).any(dim=2),  # where the prior chose
+            f"the highest logit of row {{row}} at the node of simulation {{node}} (0: the root) is beyond "
+            f"{_LARGEST_LOGIT:g}, where float32 is too coarse; subtract each row's highest logit",
+        )
     _refuse_nodes(
         ~(tree.value.abs() <= _LARGEST_RETURN).all(dim=2) & used,
         f"the returns of row {{row}} overflow at the node of simulation {{node}} (beyond {_LARGEST_RETURN:g}); "

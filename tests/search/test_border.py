@@ -204,6 +204,9 @@ WRONG_ANSWERS = {
     r"logit of Step\.prior_logits lies below -2\^127 for row 1 in simulation 1": lambda s: s._replace(
         prior_logits=_changed(s.prior_logits, (1, 2), -3e38)
     ),
+    r"highest logit of row \d at the node of simulation \d .* is beyond 1e\+06.*subtract": lambda s: s._replace(
+        prior_logits=s.prior_logits - 1e9
+    ),
     r"returns of row 2 overflow": lambda s: s._replace(
         reward=_changed(s.reward, (2, 0), 3e38), value=_changed(s.value, (2, 0), 3e38)
     ),
@@ -215,6 +218,15 @@ WRONG_ANSWERS = {
 def test_wrong_answers_of_the_model_are_refused(message, engine):
     with pytest.raises(ValueError, match=message):
         search.muzero(ROOT, lambda *at: WRONG_ANSWERS[message](MODEL.step(*at)), 6, engine=ENGINES[engine])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_logits_where_nothing_grows_may_be_anything_finite(engine):
+    def ending(*at):
+        step = MODEL.step(*at)
+        return step._replace(prior_logits=step.prior_logits - 1e9, discount=torch.zeros(3))
+
+    search.muzero(ROOT, ending, 6, engine=ENGINES[engine])
 
 
 @pytest.mark.parametrize("policy", RUNS)
