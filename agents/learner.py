@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from agents.bounds import at_least, at_most
 from agents.encoders import label_seed, seeded
+from agents.fused import Aims, can_fuse, step_
 from agents.network import MultiGameNetwork, num_values, to_relative
 from agents.replay import ReplayBuffer, Window
 from agents.selfplay import pad_last
@@ -245,23 +246,33 @@ class Learner:
 
     @torch.no_grad()
     def _refresh(self, buffers: dict[str, ReplayBuffer], windows: dict[str, Window]) -> dict[str, Window]:
-        """The windows with the averaged network's present values where value targets lean on them."""
-        ahead = slice(self.config.n_step, self.config.n_step + self.config.unroll + 1)
-        network, shown = self.averaged, {}
+        """The windows with the averaged network's present values where value targets lean on them: n steps on, in
+        the same episode."""
+        config, network = self.config, self.averaged
+        first = config.n_step
+        shown, places, games = {}, {}, []
         for name, window in windows.items():
-            shown[name] = buffers[name].observations(window.index_of[:, ahead].reshape(-1))
-        game = torch.cat([torch.full((len(seat),), network.games[name]) for name, (_, seat) in shown.items()])
-        latent = torch.cat([network.represent(name, observation) for name, (observation, _) in shown.items()])
+            ended = (window.terminated | window.truncated)[:, : first + config.unroll].long().cumsum(1)
+            before = F.pad(ended, (1, 0))  # [N, n + K + 1] ends before each step
+            leans = before[:, first:] == before[:, : config.unroll + 1]
+            places[name] = leans.nonzero(as_tuple=True)
+            row, k = places[name]
+            shown[name] = buffers[name].observations(window.index_of[row, first + k])
+            games.append(torch.full((len(row),), network.games[name]))
+        game = torch.cat(games)
+        if not len(game):
+            return windows
+        latent = torch.cat([network.represent(name, seen) for name, (seen, _) in shown.items() if len(seen)])
         seats = torch.cat([seat for _, seat in shown.values()])
         most = int(network.tables.num_players[game].max())
-        values = network.decode_seats(network.heads(latent, game).value, game, seats, most)
+        values = network.decode_seats(network.value_logits(latent, game), game, seats, most)
         fresh = {}
         for (name, window), part in zip(
-            windows.items(), values.split([len(seat) for _, seat in shown.values()]), strict=True
+            windows.items(), values.split([len(row) for row, _ in places.values()]), strict=True
         ):
+            row, k = places[name]
             root_value = window.root_value.clone()
-            players = root_value.shape[2]
-            root_value[:, ahead] = part[:, :players].view(len(root_value), -1, players)
+            root_value[row, first + k] = part[:, : root_value.shape[2]]
             fresh[name] = window._replace(root_value=root_value)
         return fresh
 
@@ -332,10 +343,29 @@ class Learner:
     def update(self, buffers: dict[str, ReplayBuffer], gamma: float, total_updates: int) -> dict[str, dict[str, float]]:
         """One step on a balanced batch; returns game -> head -> mean loss, and "all games"."""
         samples, indices = self.sample(buffers, gamma)
-        losses = self.losses(samples)
-        config = self.config
+        self.optimizer.zero_grad(set_to_none=True)
+        losses, total = self._fused_backward(samples) if self._can_fuse() else self._backward(samples)
+        norm = nn.utils.clip_grad_norm_(self._parameters(), self.config.max_grad_norm, foreach=True)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(total_updates)
+        self.optimizer.step()
+        self._average()
+        self.num_updates += 1
         sizes = [len(s.action) for s in samples]
-        weight = torch.cat([s.weight for s in samples])
+        for sample, index, error in zip(samples, indices, losses.value_error.split(sizes), strict=True):
+            buffers[sample.spec.name].set_priority_(index, error)
+        return self._report(samples, losses, total, float(norm))
+
+    def _can_fuse(self) -> bool:
+        return not self.config.consistency_loss and can_fuse(self.network)
+
+    def _row_weights(self, samples: Sequence[Sample]) -> Tensor:
+        """[N] of each row's loss in the total: every game counts the same, however many rows it has."""
+        return torch.cat([s.weight / (len(s.weight) * len(samples)) for s in samples])
+
+    def _backward(self, samples: Sequence[Sample]) -> tuple[Losses, float]:
+        """Losses and their weighted total; the gradients are left in the parameters."""
+        config, losses = self.config, self.losses(samples)
         unrolled = 1.0 / config.unroll
         weights = torch.full((config.unroll + 1, 1), unrolled)
         weights[0] = 1.0
@@ -343,22 +373,37 @@ class Learner:
         if losses.consistency is not None:
             moves = moves + config.consistency_loss * losses.consistency
         per_row = ((losses.policy + config.value_loss * losses.value) * weights).sum(0) + unrolled * moves.sum(0)
-        # Every game counts the same, however many rows it has.
-        total = torch.stack([part.mean() for part in (per_row * weight).split(sizes)]).mean()
-        self.optimizer.zero_grad(set_to_none=True)
+        total = (per_row * self._row_weights(samples)).sum()
         total.backward()
-        norm = nn.utils.clip_grad_norm_(self._parameters(), config.max_grad_norm, foreach=True)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(total_updates)
-        self.optimizer.step()
-        self._average()
-        self.num_updates += 1
-        for sample, index, error in zip(samples, indices, losses.value_error.split(sizes), strict=True):
-            buffers[sample.spec.name].set_priority_(index, error)
-        return self._report(samples, losses, total.detach(), norm)
+        return losses, float(total.detach())
+
+    def _fused_backward(self, samples: Sequence[Sample]) -> tuple[Losses, float]:
+        """`_backward` without autograd behind the encoders."""
+        network = self.network
+        sizes = [len(s.action) for s in samples]
+        latents = [network.represent(s.spec.name, s.observation)[:, 0] for s in samples]
+        widest = network.tables.exists.shape[1]
+
+        def joined(parts: list[Tensor]) -> Tensor:
+            return parts[0].contiguous() if len(parts) == 1 else torch.cat(parts)
+
+        aims = Aims(
+            game=torch.tensor([network.games[s.spec.name] for s in samples]).repeat_interleave(torch.tensor(sizes)),
+            policy=joined([pad_last(s.policy, widest) for s in samples]),
+            value=joined([s.value[..., 0] for s in samples]),
+            reward=joined([s.reward[..., 0] for s in samples]),
+            weight=self._row_weights(samples),
+            **{
+                field: joined([getattr(s, field) for s in samples])
+                for field in ("action", "policy_known", "alive", "continues", "moved", "next_mover")
+            },
+        )
+        answer = step_(network, joined(latents).detach(), aims, self.config.value_loss, self.config.reward_loss)
+        torch.autograd.backward(latents, list(answer.latent_gradient.split(sizes)))
+        return Losses(*answer[1:6], None, answer.value_error), answer.total
 
     def _report(
-        self, samples: Sequence[Sample], losses: Losses, total: Tensor, norm: Tensor
+        self, samples: Sequence[Sample], losses: Losses, total: float, norm: float
     ) -> dict[str, dict[str, float]]:
         """Mean losses by game and head: policy and value of the sampled positions, the others over the moves."""
         heads = ("policy", "value", "reward", "continuation", "next_mover")
@@ -370,7 +415,7 @@ class Learner:
         report: dict[str, dict[str, float]] = {
             s.spec.name: dict(zip(heads, numbers, strict=True)) for s, numbers in zip(samples, by_game, strict=True)
         }
-        return {**report, "all games": {"loss": float(total), "gradient_norm": float(norm)}}
+        return {**report, "all games": {"loss": total, "gradient_norm": norm}}
 
     @torch.no_grad()
     def _average(self) -> None:

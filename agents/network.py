@@ -221,6 +221,14 @@ class MultiGameNetwork(nn.Module):
             mover = _by_count(self.mover_heads, hidden, mover[..., None], num_players)[..., 0]
         return Heads(policy.gather(1, action_row), value, reward, continuation, mover)
 
+    def value_logits(self, latent: Tensor, game: Tensor) -> Tensor:
+        """[B, R, V]: `heads(latent, game).value` and nothing else of it."""
+        if len(self.value_heads):
+            return self.heads(latent, game).value
+        hidden = self.activation(self.torso(latent.flatten(1)))
+        rows = slice(self.core.sizes[0], self.core.sizes[0] + self.core.num_bins)
+        return F.linear(hidden, self.core.weight[rows], self.core.bias[rows])[:, None]
+
     # -- reading scalars -------------------------------------------------------------------------------------------
 
     def decode_seats(self, logits: Tensor, game: Tensor, to_play: Tensor, num_seats: int) -> Tensor:

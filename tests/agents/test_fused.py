@@ -1,0 +1,82 @@
+"""The written-out gradients against autograd's."""
+
+import pytest
+import torch
+
+from agents.acting import SearchConfig, ValueScales
+from agents.fused import can_fuse
+from agents.learner import Learner, LearnerConfig
+from agents.network import MultiGameNetwork, NetworkConfig
+from agents.replay import ReplayBuffer, ReplayConfig
+from agents.selfplay import Collector, SelfPlayConfig, collect_step
+from envs import registry
+
+SMALL = LearnerConfig(batch=24, unroll=3, n_step=4, start_steps=1)
+
+
+def learner_of(names, network=None, config=SMALL, updates=12):
+    """A learner that has made some updates, and its buffers."""
+    network = network or NetworkConfig(width=16, hidden=24, channels=4)
+    handles = [registry.make(name) for name in names]
+    nets = [MultiGameNetwork(network, seed=3) for _ in range(2)]
+    learner = Learner(nets[0], nets[1].requires_grad_(False), config, 3)
+    collectors, buffers = {}, {}
+    for handle in handles:
+        learner.add_game(handle.spec)
+        nets[1].requires_grad_(False)
+        play = SelfPlayConfig(copies=8)
+        collectors[handle.spec.name] = Collector(handle.spec, handle.environment(8, 0), play, 3)
+        buffers[handle.spec.name] = ReplayBuffer(handle.spec, 8, ReplayConfig(), config.window)
+    for _ in range(30):
+        collect_step(nets[1], collectors, buffers, ValueScales(), SearchConfig(simulations=2))
+    for _ in range(updates):
+        learner.update(buffers, 0.99, 100)
+    return learner, buffers
+
+
+def gradients(learner, samples, backward):
+    learner.optimizer.zero_grad(set_to_none=True)
+    losses, total = backward(samples)
+    return losses, total, {name: weight.grad for name, weight in learner.network.named_parameters()}
+
+
+@pytest.mark.parametrize(
+    ("games", "network"),
+    [
+        (["tictactoe"], NetworkConfig(width=16, hidden=24, channels=4)),
+        (["tictactoe", "CartPole-v1", "connect_four"], NetworkConfig(width=16, hidden=24, channels=4, blocks=2)),
+        (["connect_four", "hex:9"], NetworkConfig(width=16, hidden=24, channels=4)),  # 81 actions: two policy blocks
+    ],
+)
+def test_same_losses_and_gradients_as_autograd(games, network):
+    learner, buffers = learner_of(games, network)
+    samples, _ = learner.sample(buffers, 0.99)
+    assert can_fuse(learner.network)
+    expected, total, wanted = gradients(learner, samples, learner._backward)
+    found, fused_total, got = gradients(learner, samples, learner._fused_backward)
+    assert fused_total == pytest.approx(total, rel=1e-5)
+    for name in expected._fields:
+        one, other = getattr(expected, name), getattr(found, name)
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(other, one.detach(), rtol=1e-4, atol=1e-5)
+    assert any(weight is not None and weight.abs().max() > 1e-3 for weight in wanted.values())
+    for name, weight in wanted.items():
+        assert (weight is None) == (got[name] is None), name
+        if weight is not None:
+            torch.testing.assert_close(got[name], weight, rtol=2e-4, atol=1e-6, msg=name)
+
+
+def test_what_is_not_fused():
+    learner, _ = learner_of(["tictactoe"], NetworkConfig(trunk="resnet", width=8, hidden=8, latent_grid=3), updates=1)
+    assert not can_fuse(learner.network)
+
+
+def test_nan_is_seen():
+    learner, buffers = learner_of(["tictactoe"])
+    with torch.no_grad():
+        learner.network.trunk.inward[0].bias[0] = float("nan")
+    samples, _ = learner.sample(buffers, 0.99)
+    losses, total, got = gradients(learner, samples, learner._fused_backward)
+    assert total != total
+    assert not all(bool(weight.isfinite().all()) for weight in got.values() if weight is not None)
