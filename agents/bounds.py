@@ -1,21 +1,29 @@
-"""Bounds of configuration values, checked in one way everywhere."""
+"""Bounds of configuration values, checked in one way everywhere. NaN and infinity lie in none."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 
 def at_least(section: str, config: Any, **bounds: float) -> None:
-    """ValueError for the first field of `config` that lies below its bound or is no number."""
+    """ValueError for the first field of `config` that lies below its bound or is no finite number."""
     for name, bound in bounds.items():
-        value = getattr(config, name)
+        value = _number(section, name, config)
         if not value >= bound:
             raise ValueError(f"{section}.{name} must be at least {bound}, found {value}")
 
 
 def at_most(section: str, config: Any, **bounds: float) -> None:
-    """ValueError for the first field of `config` that lies above its bound or is no number."""
+    """ValueError for the first field of `config` that lies above its bound or is no finite number."""
     for name, bound in bounds.items():
-        value = getattr(config, name)
+        value = _number(section, name, config)
         if not value <= bound:
             raise ValueError(f"{section}.{name} must be at most {bound}, found {value}")
+
+
+def _number(section: str, name: str, config: Any) -> float:
+    value = getattr(config, name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{section}.{name} must be a finite number, found {value!r}")
+    return value

@@ -1,6 +1,7 @@
 """Makes the positions that benchmarks/connect_four.py judges by: once; needs bitbully (pip install 'gurgeh[solvers]').
 
     python benchmarks/connect_four_positions.py --out benchmarks/positions/connect_four-1.json
+    python benchmarks/connect_four_positions.py --quiet --out benchmarks/positions/connect_four-quiet-1.json
 
 A pool of games from the empty board, each with a player and a chance of a random move in place of its own: random, the
 2-ply tactician, our MCTS with 64 simulations, or bitbully for 12 plies and then that MCTS. At most one position comes
@@ -8,6 +9,10 @@ from a game. For each of the plies 3 to 36, positions are drawn from the games t
 until 29 or 30 of them are decisive (a move that loses value and one that keeps it); those drawn on the way that are
 not decisive stay in the file, so that its share of them is the pool's. No two positions are equal or mirror images.
 Openings: 100 positions of 4 to 8 random plies, no two equal or mirrored, that are exact draws and decisive.
+
+--quiet: positions that two plies of looking ahead do not settle: of the moves between which the 2-ply tactician sees
+no difference, some lose value and some keep it. 1,000 of them, as evenly over the plies 3 to 36 as a pool of games
+gives them (there the tactician takes the place of the MCTS); no openings.
 """
 
 from __future__ import annotations
@@ -30,6 +35,7 @@ from gurgeh.bitbully_player import ILLEGAL, BitbullyPlayer, BitbullySolver  # no
 from gurgeh.positions import play_out, save_positions  # noqa: E402
 
 PLIES, DECISIVE, OPENINGS = range(3, 37), 1000, 100
+QUIET_MOST, QUIET_TRIES = 38, 500  # --quiet: at most so many of a ply, of so many that the solver is asked about
 RANDOM_MOVES = (0.05, 0.15, 0.3, 0.6)  # chances of a random move; one for each game
 BOOK = 12  # plies that bitbully's opening book covers: later positions cost it up to a second each
 MAKER = "benchmarks/connect_four_positions.py"
@@ -115,6 +121,38 @@ def choose(games, solver, native, seed):
     return sorted(found, key=lambda entry: (len(entry[0]), entry[0]))
 
 
+def choose_quiet(games, solver, game, seed):
+    """The positions of --quiet: [(moves, scores)], ordered by ply."""
+    native, tactician = game.native, TacticianPlayer(game.native)
+    order = torch.randperm(len(games), generator=torch.Generator().manual_seed(seed)).tolist()
+    used, seen, found = set(), set(), {}
+    for ply in reversed(PLIES):
+        numbers = [number for number in order if number not in used and len(games[number]) > ply]
+        states = play_out(native, [games[number][:ply] for number in numbers])
+        alike = tactician.act_on_state(states, torch.zeros(len(numbers), dtype=torch.int64)).policy > 0
+        found[ply], tried = [], 0
+        for row, number in enumerate(numbers):
+            if len(found[ply]) == QUIET_MOST or tried == QUIET_TRIES:
+                break
+            moves = games[number][:ply]
+            name = key(native, moves)
+            if int(alike[row].sum()) < 2 or name in seen:
+                continue
+            tried += 1
+            scores, _, value = judged(solver, native, moves)
+            signs = {(scores[move] > 0) - (scores[move] < 0) for move in alike[row].nonzero()[:, 0].tolist()}
+            if value in signs and len(signs) > 1:
+                used.add(number)
+                seen.add(name)
+                found[ply].append((moves, scores))
+        print(f"ply {ply}: {len(found[ply])} quiet of {tried} tried", flush=True)
+    if sum(map(len, found.values())) < DECISIVE:
+        raise SystemExit("the pool has too few games: make it larger")
+    while sum(map(len, found.values())) > DECISIVE:  # the last of the fullest ply goes, the earliest of equals
+        found[max(found, key=lambda ply: (len(found[ply]), -ply))].pop()
+    return sorted((entry for entries in found.values() for entry in entries), key=lambda e: (len(e[0]), e[0]))
+
+
 def drawn_openings(solver, native, seed):
     """OPENINGS move lists to decisive draws."""
     generator = torch.Generator().manual_seed(seed)
@@ -138,6 +176,7 @@ def drawn_openings(solver, native, seed):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--quiet", action="store_true", help="positions that tactics do not settle")
     parser.add_argument("--seed", type=int, default=20261122)
     args = parser.parse_args()
     if args.out.exists():
@@ -146,12 +185,18 @@ def main() -> None:
     began = time.monotonic()
     game, solver = registry.make("connect_four"), BitbullySolver()
     plain, tactician, mcts = RandomPlayer(game.spec), TacticianPlayer(game.native), mcts_player(game.native, 64)
-    players = [(plain, plain), (tactician, tactician), (mcts, mcts), (BitbullyPlayer(solver), mcts)]
-    games = pool(game, players, (1500, 2500, 1200, 500), args.seed)
-    positions = choose(games, solver, game.native, args.seed)
-    openings = drawn_openings(solver, game.native, args.seed)
+    made_by = f"{MAKER} {'--quiet ' * args.quiet}--seed {args.seed}"
+    if args.quiet:
+        players = [(plain, plain), (tactician, tactician), (BitbullyPlayer(solver), tactician)]
+        positions = choose_quiet(pool(game, players, (1000, 6000, 4000), args.seed + 1), solver, game, args.seed)
+        openings = []
+    else:
+        players = [(plain, plain), (tactician, tactician), (mcts, mcts), (BitbullyPlayer(solver), mcts)]
+        games = pool(game, players, (1500, 2500, 1200, 500), args.seed)
+        positions = choose(games, solver, game.native, args.seed)
+        openings = drawn_openings(solver, game.native, args.seed)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    save_positions(args.out, game, solver.version, f"{MAKER} --seed {args.seed}", positions, openings)
+    save_positions(args.out, game, solver.version, made_by, positions, openings)
     print(f"{len(positions)} positions, {len(openings)} openings in {time.monotonic() - began:.0f} s: {args.out}")
 
 

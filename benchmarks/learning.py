@@ -212,8 +212,9 @@ def read_stream(run: Path, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
 
 
-def curve_of(run: Path) -> list[dict[str, Any]]:
-    """The short evaluations of a run; `seconds` leave out what they took themselves, `gross` does not."""
+def curve_of(run: Path, start: float) -> list[dict[str, Any]]:
+    """The short evaluations of a run whose process began `start` seconds before its clock; `seconds` leave out what
+    evaluations took, `gross` does not."""
     return [
         {
             "update": line["update"], "env_steps": line["env_steps"], "games": line["games"],
@@ -221,6 +222,12 @@ def curve_of(run: Path) -> list[dict[str, Any]]:
         }
         for line in read_stream(run, "evaluation")
     ]  # fmt: skip
+
+
+def start_of(run: Path, began: float) -> float:
+    """Seconds from the process's beginning (of the epoch) to that of the run: Python, imports, checks."""
+    config = run / "config.yaml"
+    return max(0.0, config.stat().st_mtime - began) if config.exists() else 0.0
 
 
 def newest_time(run: Path) -> dict[str, float]:
@@ -244,17 +251,20 @@ def run_one(
     words = arguments_of(experiment, seed, extra)
     train = [sys.executable, "-m", "gurgeh", "train", *words, "--runs", str(folder.parent), "--name", folder.name,
              "--no-evaluation"]  # fmt: skip
-    looked = [time.monotonic()]
+    looked, began = [time.monotonic()], time.time()
 
     def over() -> bool:
         if time.monotonic() - looked[0] < 2:
             return False
         looked[0] = time.monotonic()
         spent = newest_time(folder)
-        return spent["seconds"] - spent["evaluating"] > deadline(experiment, {"curve": curve_of(folder)})
+        start = start_of(folder, began)
+        net = start + spent["seconds"] - spent["evaluating"]
+        return net > deadline(experiment, {"curve": curve_of(folder, start)})
 
     ended = processes.run(train, code, over)
-    curve, spent = curve_of(folder), newest_time(folder)
+    start, spent = start_of(folder, began), newest_time(folder)
+    curve = curve_of(folder, start)
     metrics = read_stream(folder, "metrics")[-1:] + read_stream(folder, "evaluation")[-1:]
     last = max(metrics, key=lambda line: line["update"], default={"update": 0, "env_steps": 0})
     record: Record = {
@@ -262,7 +272,8 @@ def run_one(
         "command": " ".join(["gurgeh train", *map(shlex.quote, words)]), "code": ended.code, "stopped": ended.stopped,
         "updates": last["update"], "env_steps": last["env_steps"],
         "process_seconds": ended.seconds, "warm_up_seconds": warm, "evaluation_seconds": spent["evaluating"],
-        "training_seconds": spent["seconds"] - spent["evaluating"],
+        "start_seconds": start,
+        "net_seconds": start + spent["seconds"] - spent["evaluating"],
         "cpu_seconds": ended.cpu_seconds, "peak_mib": ended.peak_mib, "curve": curve, "judged": None,
     }  # fmt: skip
     if record["status"] == "failed":
@@ -431,7 +442,7 @@ def session(args: argparse.Namespace, code: Path) -> int:
         verdict = experiment.rule(experiment, record)
         print(
             f"{experiment.name} seed {seed}: {record['status']}, met {verdict.met}, "
-            f"{record['training_seconds']:.0f} s of training, {record['updates']} updates. "
+            f"{record['net_seconds']:.0f} s, {record['updates']} updates. "
             f"{verdict.note} {record.get('error', '')}", flush=True,
         )  # fmt: skip
 
@@ -461,7 +472,7 @@ def main(argv: list[str] | None = None) -> int:
         from benchmarks.learning_report import write_report
 
         results = read_results(args.results)
-        print(write_report(args.out, args.report, args.chosen, results, args.extra, args.command))
+        print(write_report(args.out, args.report, args.chosen, results, args.command))
         return 0
     args.code_name = "checkout" if args.here else args.commit[:12]
     if args.list:

@@ -1,8 +1,8 @@
 """What an experiment is, and the fixed rules that say whether a run met it. Pure functions of the run's record.
 
-A record is one line of the results file. `curve` has the short evaluations in order: update, env_steps, seconds (of
-training, evaluation left out), games (game -> measure -> value); `judged` has game -> measure -> value from
-benchmarks/learning_judge.py, of the network that training ended with.
+A record is one line of the results file. `curve` has the short evaluations in order: update, env_steps, seconds (since
+the process began, short evaluations left out), games (game -> measure -> value); `judged` has game -> measure -> value
+from benchmarks/learning_judge.py, of the network that training ended with.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Experiment:
     env_steps: int = 0  # of each game
     seeds: int = 5  # 0 to this number
     need: int = 5  # of them must meet the rule
-    limit: float = 120.0  # seconds of training, short evaluations left out
+    limit: float = 120.0  # seconds since the process began, short evaluations left out
     running: int = 1  # evaluations in a row that must meet the goals
     stop: bool = False  # end the run then
     after: float = 0.0  # seconds that a run goes on after it met the goals
@@ -59,7 +59,7 @@ def first_met(experiment: Experiment, record: Record) -> dict[str, Any] | None:
 
 
 def reached(experiment: Experiment, record: Record) -> Verdict:
-    """The goals were met, `running` evaluations in a row, within `limit` seconds of training."""
+    """The goals were met, `running` evaluations in a row, within `limit` seconds."""
     point = first_met(experiment, record)
     if point is None:
         return Verdict(False, note="never met")
@@ -78,11 +78,11 @@ def solved(experiment: Experiment, record: Record) -> Verdict:
 
 
 def at_end(experiment: Experiment, record: Record) -> Verdict:
-    """The network that training ended with meets the goals, and training took at most `limit` seconds."""
+    """The network that training ended with meets the goals, and it took at most `limit` seconds."""
     found = record["judged"] or {}
     judged = judge_brief(list(experiment.goals), found)
     note = ", ".join(f"{one.goal.key} {'not measured' if one.found is None else f'{one.found:.3g}'}" for one in judged)
-    in_time = record["training_seconds"] <= experiment.limit
+    in_time = record["net_seconds"] <= experiment.limit
     point = first_met(experiment, record) or {}
     met = bool(judged) and all(one.met for one in judged) and in_time
     return Verdict(
@@ -97,7 +97,7 @@ def kept(experiment: Experiment, record: Record) -> Verdict:
         return verdict
     end = verdict.seconds + experiment.after
     later = [point for point in record["curve"] if verdict.seconds < point["seconds"] <= end]
-    if not later or record["training_seconds"] < end:
+    if not later or record["net_seconds"] < end:
         return verdict._replace(met=False, note=f"training ended before {experiment.after:.0f} s had passed")
     fine, notes = True, []
     for goal in map(parse_goal, experiment.goals):
@@ -120,7 +120,7 @@ def scored(experiment: Experiment, record: Record) -> Verdict:
 
 
 def deadline(experiment: Experiment, record: Record) -> float:
-    """Seconds of training after which a run is stopped: nothing that follows counts."""
+    """Seconds, counted as in `curve`, after which a run is stopped: nothing that follows counts."""
     point = first_met(experiment, record) if experiment.after else None
     return experiment.limit if point is None else max(experiment.limit, point["seconds"] + experiment.after)
 

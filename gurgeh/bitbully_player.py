@@ -59,6 +59,12 @@ class BitbullySolver:
         return [found.get(column, ILLEGAL) for column in range(_WIDTH)]
 
 
+@functools.cache
+def shared_solver() -> BitbullySolver:
+    """The process's one solver: its book is read once, and what it found for one match serves the next."""
+    return BitbullySolver()
+
+
 class BitbullyPlayer:
     """Plays perfectly: the fastest win, else a draw, else the slowest loss; equal moves with equal chances."""
 
@@ -66,7 +72,7 @@ class BitbullyPlayer:
 
     def __init__(self, solver: BitbullySolver | None = None):
         """MissingExtraError where bitbully is not installed."""
-        self.solver = solver or BitbullySolver()
+        self.solver = solver or shared_solver()
 
     def act_on_state(self, state: Any, seed: Tensor) -> Decision:
         """See `agents.player.StatePlayer`. The value is that of the outcome: -1, 0 or 1."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +26,13 @@ AnyPlayer = Player | StatePlayer
 EPISODES, DECISIONS = 1 << 40, 1 << 41
 
 
+class Opening(NamedTuple):
+    """The first moves of an episode, which no player chooses."""
+
+    seed: int  # of the environment's episode
+    actions: tuple[int, ...] = ()
+
+
 def play_episodes(
     game: Game,
     players: Sequence[AnyPlayer],
@@ -34,6 +41,8 @@ def play_episodes(
     *,
     num_copies: int = 128,
     max_moves: int = 30_000,
+    openings: Sequence[Opening] | None = None,
+    first: int = 0,
 ) -> list[Episode]:
     """Play and record `num_episodes` episodes, `num_copies` at a time.
 
@@ -41,31 +50,53 @@ def play_episodes(
     seat (k + i) mod P, and P episodes in a row share their environment's seed: everybody sits everywhere, with the
     same luck. An episode depends on `seed` and its index only: not on `num_copies` and not, beyond floating point,
     on the episodes beside it.
+
+    openings: episode i begins with opening number i // (number of players), in whose moves nobody has a say; its seed
+    is then the opening's. ValueError for an opening that is not legal or leaves nothing to play. first: the index of
+    the first episode, to play a part of a longer series.
     """
     num_seats = game.spec.num_players
     if len(players) not in (1, num_seats):
         raise ValueError(f"{game.name} has {num_seats} players: give 1 or {num_seats} of them, found {len(players)}")
     if num_episodes < 1:
         raise ValueError(f"num_episodes must be at least 1, found {num_episodes}")
+    if openings is not None and (first + num_episodes - 1) // len(players) >= len(openings):
+        raise ValueError(
+            f"episodes {first} to {first + num_episodes - 1} of {len(players)} players need "
+            f"{(first + num_episodes - 1) // len(players) + 1} openings, found {len(openings)}"
+        )
     if any(isinstance(player, StatePlayer) for player in players) and game.native is None:
         raise ValueError(f"{game.name} has no native rules, which a player that looks ahead with them needs")
     episodes: list[Episode] = []
     with untouched_randomness():
-        for start in range(0, num_episodes, num_copies):
-            index = np.arange(start, min(start + num_copies, num_episodes))
-            episodes += _play_wave(game, players, index, seed, max_moves)
+        for start in range(first, first + num_episodes, num_copies):
+            index = np.arange(start, min(start + num_copies, first + num_episodes))
+            given = None if openings is None else [openings[i] for i in (index // len(players)).tolist()]
+            episodes += _play_wave(game, players, index, seed, max_moves, given)
     return episodes
 
 
-def _play_wave(game: Game, players: Sequence[AnyPlayer], index: np.ndarray, seed: int, max_moves: int) -> list[Episode]:
+def _play_wave(
+    game: Game,
+    players: Sequence[AnyPlayer],
+    index: np.ndarray,
+    seed: int,
+    max_moves: int,
+    openings: Sequence[Opening] | None,
+) -> list[Episode]:
     """One episode a copy, from its seed to its end; copies that are done idle until the last one is."""
     num_seats = game.spec.num_players
     seating = torch.as_tensor((np.arange(num_seats) - index[:, None]) % num_seats % len(players))  # [B, P]
     seeds = episode_seed(seed, index // len(players), EPISODES)
+    given = torch.zeros(len(index), 0, dtype=torch.int64)
+    if openings is not None:
+        seeds = np.array([opening.seed for opening in openings], np.int64)
+        given = _given(openings)
+    opened = (given >= 0).sum(1).tolist()
     environment = game.environment(len(index), seed)
     try:
         step = environment.reset(seeds=seeds)
-        logs = [_Log(int(i), int(s), seating[b].tolist()) for b, (i, s) in enumerate(zip(index, seeds))]
+        logs = [_Log(int(i), int(s), seating[b].tolist(), opened[b]) for b, (i, s) in enumerate(zip(index, seeds))]
         live = torch.arange(len(index))
         looks_ahead = any(isinstance(player, StatePlayer) for player in players)
         state = game.native.initial(torch.as_tensor(seeds)) if game.native and looks_ahead else None
@@ -73,7 +104,8 @@ def _play_wave(game: Game, players: Sequence[AnyPlayer], index: np.ndarray, seed
             log.see(view, seat)
         for move in range(max_moves):
             decision_seed = torch.as_tensor(episode_seed(seed, index[live.numpy()], DECISIONS + move))
-            decision = _decide(players, seating, step, live, state, decision_seed)
+            forced = given[live, move] if move < given.shape[1] else None
+            decision = _decide(players, seating, step, live, state, decision_seed, forced)
             action = step.legal.long().argmax(1)  # idle copies: anything that is legal
             action[live] = decision.action
             legal = step.legal[live].numpy()
@@ -87,15 +119,44 @@ def _play_wave(game: Game, players: Sequence[AnyPlayer], index: np.ndarray, seed
                 break
     finally:
         environment.close()
+    for log in logs:
+        if log.opening and len(log.episode) <= log.opening:
+            opening = log.episode.actions
+            raise ValueError(f"the opening {opening} of {game.name} leaves no move to the players; shorten it")
     return [log.episode for log in logs]
 
 
+def _given(openings: Sequence[Opening]) -> Tensor:
+    """The moves of the openings [B, longest] int64; -1 where one is over."""
+    longest = max(len(opening.actions) for opening in openings)
+    rows = [[*opening.actions, *[-1] * (longest - len(opening.actions))] for opening in openings]
+    return torch.tensor(rows, dtype=torch.int64).reshape(len(openings), longest)
+
+
 def _decide(
-    players: Sequence[AnyPlayer], seating: Tensor, step: Timestep, live: Tensor, state: Any, seed: Tensor
+    players: Sequence[AnyPlayer],
+    seating: Tensor,
+    step: Timestep,
+    live: Tensor,
+    state: Any,
+    seed: Tensor,
+    forced: Tensor | None = None,
 ) -> Decision:
-    """The decisions of whoever is to move in each of the `live` copies [L]; seed [L]; state: of the live ones."""
+    """The decisions of whoever is to move in each of the `live` copies [L]; seed [L]; state: of the live ones.
+
+    forced [L] int64: a move of the opening, -1 where the player is free.
+    """
     who = seating[live, step.to_play[live]]
     parts = []
+    if forced is not None:
+        at = (forced >= 0).nonzero()[:, 0]
+        legal = step.legal[live[at]]
+        wrong = forced[at] >= legal.shape[1]
+        wrong |= ~legal.gather(1, forced[at].clamp(max=legal.shape[1] - 1)[:, None])[:, 0]
+        if bool(wrong.any()):
+            raise ValueError(f"move {int(forced[at][wrong][0])} of an opening is not legal there")
+        parts.append((at, Decision(forced[at])))
+        who = torch.where(forced >= 0, -1, who)
     for number, player in enumerate(players):
         at = (who == number).nonzero()[:, 0]
         if not len(at):
@@ -129,8 +190,8 @@ def _together(parts: list[tuple[Tensor, Decision]], num_rows: int) -> Decision:
 class _Log:
     """What happened in one episode so far."""
 
-    def __init__(self, index: int, seed: int, seating: list[int]):
-        self.start = (index, seed, tuple(seating))
+    def __init__(self, index: int, seed: int, seating: list[int], opening: int):
+        self.start, self.opening = (index, seed, tuple(seating)), opening
         self.lists: dict[str, list[Any]] = {
             name: [] for name in ("actions", "to_play", "observations", "legal", "rewards", *STATISTICS)
         }
@@ -144,7 +205,7 @@ class _Log:
         outcome = np.sum(self.lists["rewards"], axis=0).tolist()
         index, seed, seating = self.start
         self.episode = Episode(index, seed, seating, outcome=outcome, terminated=terminated, truncated=truncated,
-                               cut=cut, **self.lists)  # fmt: skip
+                               cut=cut, opening=self.opening, **self.lists)  # fmt: skip
 
 
 def _write_(logs: list[_Log], live: Tensor, decision: Decision, legal: np.ndarray, step: Timestep, cut: bool) -> None:

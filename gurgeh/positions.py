@@ -132,10 +132,9 @@ def play_out(native: NativeGame, moves: Sequence[Sequence[int]]) -> Any:
         index, action = torch.tensor(rows), torch.tensor([moves[row][ply] for row in rows])
         before = type(state)(*(part[index] for part in state))
         legal = native.legal(before)
-        if int(action.min()) < 0 or int(action.max()) >= legal.shape[1]:
-            raise ValueError(
-                f"a move must be 0 to {legal.shape[1] - 1}, found {int(action.min())}, {int(action.max())}"
-            )
+        least, most = int(action.min()), int(action.max())
+        if least < 0 or most >= legal.shape[1]:
+            raise ValueError(f"moves must be 0 to {legal.shape[1] - 1}, found {least if least < 0 else most}")
         played = native.play(before, action)
         wrong = ~legal.gather(1, action[:, None])[:, 0] | played.terminated
         if bool(wrong.any()):

@@ -60,6 +60,7 @@ class Episode:
     terminated: bool  # ended by the rules
     truncated: bool  # cut off by the game's own limit
     cut: bool = False  # still going: evaluation stopped it
+    opening: int = 0  # how many of the first moves were given: no player chose them
     value: list[list[float] | None] = dataclasses.field(default_factory=list)  # [T][P], rounded
     policy: list[list[float] | None] = dataclasses.field(default_factory=list)  # [T][A], rounded, after search
     prior: list[list[float] | None] = dataclasses.field(default_factory=list)  # [T][A], rounded, the network's own
@@ -152,6 +153,8 @@ def _episode(path: Path, number: int, line: bytes) -> Episode:
         found = len(getattr(episode, name))
         if found != expected:
             raise RecordError(f"{path}, line {number}: {moves} moves need {expected} entries of {name}, found {found}")
+    if not 0 <= episode.opening <= moves:
+        raise RecordError(f"{path}, line {number}: an opening of {episode.opening} moves in a game of {moves}")
     return episode
 
 
@@ -161,6 +164,8 @@ def _plain(episode: Episode) -> dict[str, Any]:
     for name in STATISTICS:
         if all(entry is None for entry in fields[name]):
             del fields[name]
+    if not episode.opening:
+        del fields["opening"]
     return fields
 
 

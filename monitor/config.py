@@ -4,6 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 
+_BOUNDS = {  # of each number but the sizes, which bound one another
+    "s_min": (1, 1e9),
+    "loss_points_per_decade": (1, 1e6),
+    "health_points_per_decade": (1, 1e6),
+    "dormant_tau": (0, 1),
+    "forgetting_nats": (0, 1e3),
+    "forgetting_hold_decades": (0, 10),
+    "confounder_decades": (0, 10),
+    "rank_fall": (0, 1),
+    "dormant_rise": (0, 1),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class MonitorConfig:
@@ -37,13 +49,12 @@ class MonitorConfig:
     "Rise of the share of dormant units before a game's health is called bad."
 
     def __post_init__(self) -> None:
-        if not 2 <= self.small_size <= self.medium_size <= self.set_size:
+        if not 2 <= self.small_size <= self.medium_size <= self.set_size <= 10**9:
             raise ValueError(
-                "monitor: the validation subsets are nested, so 2 <= small_size <= medium_size <= set_size is needed; "
-                f"found small_size={self.small_size}, medium_size={self.medium_size}, set_size={self.set_size}"
+                "monitor: the validation subsets are nested, so 2 <= small_size <= medium_size <= set_size <= 10^9 is "
+                f"needed; found small_size={self.small_size}, medium_size={self.medium_size}, set_size={self.set_size}"
             )
-        if min(self.s_min, self.loss_points_per_decade, self.health_points_per_decade) < 1:
-            raise ValueError(
-                "monitor: s_min, loss_points_per_decade and health_points_per_decade must be at least 1; found "
-                f"{self.s_min}, {self.loss_points_per_decade}, {self.health_points_per_decade}"
-            )
+        for name, (low, high) in _BOUNDS.items():
+            value = getattr(self, name)
+            if not low <= value <= high:  # NaN lies nowhere
+                raise ValueError(f"monitor.{name} must lie from {low:g} to {high:g}, found {value}")

@@ -44,14 +44,16 @@ class CapturedSearch:
         *,
         check: bool = True,
     ) -> None:
+        border.check_kind("config", config, (GumbelConfig, PUCTConfig), "it chooses the policy")
+        border.check_call(root, Root, num_simulations, None, recurrent_fn=recurrent_fn)
+        border.check_root(root)
         device = root.prior_logits.device
         if device.type != "cuda":
             raise ValueError(
                 f"CapturedSearch needs a CUDA device, the root is on {device}; "
                 "use search.gumbel_muzero or search.muzero there"
             )
-        border.check_root(root, num_simulations)
-        self._check, self._num_simulations = check, num_simulations
+        self._check = check
         self._root = root._replace(**{name: x.clone() for name, x in root._asdict().items() if x is not None})
         # The graph reads the cached table by its address: it must outlive the cache's own hold on it.
         self._table = table_of(root, num_simulations, config)
@@ -69,9 +71,10 @@ class CapturedSearch:
 
     def __call__(self, root: Root) -> Result:
         """The search from each row of `root`. The tensors of the result are overwritten by the next call."""
+        border.check_kind("root", root, Root, "as when the search was captured")
         load_(self._root, root)
         if self._check:
-            border.check_root(self._root, self._num_simulations)
+            border.check_root(self._root)
         self._graph.replay()
         if self._check:
             border.check_tree(self._result.tree)

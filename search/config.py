@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from search.border import LARGEST, SMALLEST, check_count, check_kind, check_number
+
 if TYPE_CHECKING:
     from search.transforms import NodeValues
 
@@ -40,6 +42,9 @@ class NodeRange:
     """The smallest unit. Means of float32 differ by some 1e-7 where they should be equal (two actions that lead to the
     same state); a much smaller unit would blow that up to a preference."""
 
+    def __post_init__(self) -> None:
+        check_number("NodeRange.epsilon", self.epsilon, SMALLEST)
+
 
 @dataclass(frozen=True)
 class TreeRange:
@@ -49,6 +54,9 @@ class TreeRange:
 
     epsilon: float = 1e-4
     """The smallest unit; below it differences of Q are taken for rounding."""
+
+    def __post_init__(self) -> None:
+        check_number("TreeRange.epsilon", self.epsilon, SMALLEST)
 
 
 @dataclass(frozen=True)
@@ -61,8 +69,10 @@ class FixedRange:
     """The highest return."""
 
     def __post_init__(self) -> None:
-        if not self.high > self.low:
-            raise ValueError(f"FixedRange needs high > low, found low={self.low}, high={self.high}")
+        for name in ("low", "high"):
+            check_number(f"FixedRange.{name}", getattr(self, name), -LARGEST)
+        if not self.high - self.low >= SMALLEST:
+            raise ValueError(f"FixedRange needs high > low by {SMALLEST:g}, found low={self.low}, high={self.high}")
 
 
 # The last: a function of one's own, from what is known of one node a row to the unit [B] (search/transforms.py).
@@ -108,10 +118,12 @@ class GumbelConfig:
     scores are then looked at once a level. CPU only; docs/search.md says how often results differ."""
 
     def __post_init__(self) -> None:
-        _at_least("max_considered", self.max_considered, 1)
-        _at_least("gumbel_scale", self.gumbel_scale, 0)
-        _check_unit(self.unit)
-        _check_depth(self.max_depth)
+        check_count("max_considered", self.max_considered)
+        for name in ("gumbel_scale", "visit_offset", "value_scale"):
+            check_number(name, getattr(self, name), 0)
+        if not isinstance(self.waves, bool):
+            raise ValueError(f"waves must be True or False, found {self.waves!r}")
+        _check_common(self)
 
 
 @dataclass(frozen=True)
@@ -140,28 +152,24 @@ class PUCTConfig:
     """As in `GumbelConfig.embedding_dtype`."""
 
     def __post_init__(self) -> None:
-        if not self.pb_c_base > 0:
-            raise ValueError(f"pb_c_base must be above 0, found {self.pb_c_base}")
-        if not 0 <= self.dirichlet_fraction <= 1:
-            raise ValueError(f"dirichlet_fraction must lie in [0, 1], found {self.dirichlet_fraction}")
-        if not self.dirichlet_alpha > 0:
-            raise ValueError(f"dirichlet_alpha must be above 0, found {self.dirichlet_alpha}")
-        _at_least("temperature", self.temperature, 0)
-        _check_unit(self.unit)
-        _check_depth(self.max_depth)
+        bounds = {"pb_c_init": (0,), "pb_c_base": (1e-6,), "dirichlet_fraction": (0, 1), "dirichlet_alpha": (1e-6,)}
+        for name, bound in bounds.items():
+            check_number(name, getattr(self, name), *bound)
+        if self.temperature != 0:  # below: the shares' powers underflow
+            check_number("temperature (where not 0)", self.temperature, 1e-6)
+        check_kind("unvisited", self.unvisited, Unvisited, "such as Unvisited.NODE")
+        _check_common(self)
 
 
-def _at_least(name: str, value: float, low: float) -> None:
-    if not value >= low:
-        raise ValueError(f"{name} must be at least {low}, found {value}")
-
-
-def _check_unit(unit: Unit) -> None:
+def _check_common(config: GumbelConfig | PUCTConfig) -> None:
+    unit, dtype = config.unit, config.embedding_dtype
     known = isinstance(unit, (Unscaled, RowScale, NodeRange, TreeRange, FixedRange))
     if isinstance(unit, type) or not (known or callable(unit)):
         raise ValueError(f"unit must be one of search.config, such as NodeRange(), or a function, found {unit!r}")
-
-
-def _check_depth(max_depth: int | None) -> None:
-    if max_depth is not None and max_depth < 1:
-        raise ValueError(f"max_depth must be at least 1 or None, found {max_depth}")
+    if config.max_depth is not None:
+        check_count("max_depth", config.max_depth)
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ValueError(
+            f"embedding_dtype must be a floating-point type such as torch.bfloat16, or None, found {dtype!r}: "
+            "numbers of an embedding would be cut off"
+        )

@@ -10,6 +10,7 @@ import torch
 from numba import carray  # pyright: ignore[reportPrivateImportUsage]
 
 from search import fastmath
+from search.border import check_kind, check_tensor
 from search.compile import compiled, pointer
 from search.dense import NO_FLOOR, dense_, pack, padded
 
@@ -53,14 +54,14 @@ class Chain:
     """Layers packed for `run_chain_`: `records` [layers] LAYER; `inputs`, `outputs` and `widest`, its sizes."""
 
     def __init__(self, layers: Sequence[Layer]):
-        if not layers:
-            raise ValueError("a chain needs at least one layer")
+        if not isinstance(layers, (list, tuple)) or not layers:
+            raise ValueError(f"layers must be a list of at least one search.Layer, found {layers!r}")
+        for i, layer in enumerate(layers):
+            _check_layer(i, layer)
         self.records = np.zeros(len(layers), LAYER)
         self.keep = []
         before = token = layers[0].weight.shape[1]
         for i, layer in enumerate(layers):
-            if layer.activation not in ACTIVATIONS:
-                raise ValueError(f"activation {layer.activation!r} of layer {i} is not one of {', '.join(ACTIVATIONS)}")
             outputs, inputs = layer.weight.shape
             if inputs != before:
                 raise ValueError(f"layer {i} takes {inputs} numbers, what comes before it has {before}")
@@ -80,6 +81,22 @@ class Chain:
             before = outputs
         self.inputs, self.outputs = layers[0].weight.shape[1], before
         self.widest = int(self.records["stride"].max())
+
+
+def _check_layer(i: int, layer: Layer) -> None:
+    check_kind(f"layer {i}", layer, Layer, "such as Layer(linear.weight, linear.bias)")
+    if layer.activation not in ACTIVATIONS:
+        raise ValueError(f"activation {layer.activation!r} of layer {i} is not one of {', '.join(ACTIVATIONS)}")
+    check_matrix(f"weight of layer {i}", layer.weight, "[outputs, inputs]")
+    if layer.bias is not None:
+        check_tensor(f"bias of layer {i}", layer.bias, (len(layer.weight),), fix="[outputs]")
+
+
+def check_matrix(name: str, matrix: torch.Tensor, axes: str) -> None:
+    """ValueError unless `matrix` is a tensor of two axes, neither empty."""
+    if not isinstance(matrix, torch.Tensor) or matrix.ndim != 2 or 0 in matrix.shape:
+        found = list(matrix.shape) if isinstance(matrix, torch.Tensor) else type(matrix).__name__
+        raise ValueError(f"{name} must be a torch.Tensor {axes}, found {found}")
 
 
 @compiled

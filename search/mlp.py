@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from numba import carray  # pyright: ignore[reportPrivateImportUsage]
 
+from search.border import check_count, check_number, refuse
 from search.compile import pointer
 from search.dense import padded
-from search.layers import LAYER, ROWS, Chain, Layer, floats, run_chain_, words
+from search.layers import LAYER, ROWS, Chain, Layer, check_matrix, floats, run_chain_, words
 from search.native import DISCOUNT, EMBEDDING, LOGITS, REWARD, TO_PLAY, VALUE, ModelFunction, NativeModel
+from search.tree import Root
 
 _CONTEXT = np.dtype(
     [
@@ -51,8 +53,11 @@ class MLP(NativeModel):
         num_players: int = 1,
     ):
         first, second = Chain(dynamics), Chain(heads)
+        check_matrix("action_table", action_table, "[A, H], a row an action")
+        check_number("discount", discount, 0)
+        check_count("num_players", num_players)
         num_actions, table_width = action_table.shape
-        if num_players not in (1, 2):
+        if num_players > 2:
             raise ValueError(f"MLP is for one or two players, found num_players={num_players}")
         if first.outputs != first.inputs or second.inputs != first.outputs:
             raise ValueError(
@@ -84,6 +89,17 @@ class MLP(NativeModel):
         scratch = 5 * ROWS * widest * 4
         super().__init__(_step_, context.view(np.int64), scratch, width, num_actions, num_players,
                          (first, second, table))  # fmt: skip
+
+    def check_root(self, root: Root) -> None:
+        """ValueError, naming the row, if the root's embedding says that another seat moves than `Root.to_play`."""
+        embedding = root.embedding.flatten(1)
+        if self.num_players == 2 and embedding.shape[1] == self.width:  # other widths: the engine says so
+            seat = embedding[:, -1]  # NaN goes through the model and is found after the search
+            refuse(
+                ((seat > 0.5).long() != root.to_play) & ~seat.isnan(),
+                "row {row} of Root.embedding ends in another seat than Root.to_play: with two players the last of "
+                f"its {self.width} numbers must be the seat to move, 0 or 1",
+            )
 
 
 @ModelFunction

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from search import border, memory, numba_engine, torch_engine
 from search.config import GumbelConfig, PUCTConfig
+from search.mlp import MLP
+from search.native import NativeModel
 from search.plan import Plan, plan_gumbel, plan_puct
+from search.transforms import WatchedUnit
 from search.tree import RecurrentFn, Result, Root
 
 Engine = Callable[[Plan, Root, RecurrentFn], Result]
@@ -40,14 +45,8 @@ def gumbel_muzero(
     check: refuse bad input, and after the search NaN from the network, by ValueError with the row and the fix;
     False saves the reads in hot loops. engine: for tests; by default the root's device decides.
     """
-    if check:
-        border.check_root(root, num_simulations)
-    _check_memory(root, num_simulations, config)
-    plan = plan_gumbel(root, num_simulations, config)
-    result = (engine or engine_of(root, config))(plan, root, recurrent_fn)
-    if check:
-        border.check_tree(result.tree)
-    return result
+    border.check_kind("config", config, GumbelConfig, "search.muzero takes the other one")
+    return _search(plan_gumbel, root, recurrent_fn, num_simulations, config, check, engine)
 
 
 @torch.no_grad()
@@ -66,14 +65,50 @@ def muzero(
     shares. Result.root_value [B, P]: mean of the root's network value and all returns backed up. Result.q_values,
     the number of calls, `check` and `engine`: as in `gumbel_muzero`.
     """
+    border.check_kind("config", config, PUCTConfig, "search.gumbel_muzero takes the other one")
+    return _search(plan_puct, root, recurrent_fn, num_simulations, config, check, engine)
+
+
+def _search(
+    plan_of: Callable[..., Plan],
+    root: Root,
+    recurrent_fn: RecurrentFn,
+    num_simulations: int,
+    config: Any,
+    check: bool,
+    engine: Engine | None,
+) -> Result:
+    border.check_call(root, Root, num_simulations, engine, recurrent_fn=recurrent_fn)
+    watched = None
     if check:
-        border.check_root(root, num_simulations)
+        border.check_root(root)
+        _check_embedding(root, recurrent_fn, config)
+        if callable(config.unit):
+            watched = WatchedUnit(config.unit)  # pyright: ignore[reportArgumentType]
+            config = dataclasses.replace(config, unit=watched)
     _check_memory(root, num_simulations, config)
-    plan = plan_puct(root, num_simulations, config)
+    plan = plan_of(root, num_simulations, config)
     result = (engine or engine_of(root, config))(plan, root, recurrent_fn)
     if check:
         border.check_tree(result.tree)
+    if watched is not None:
+        watched.check()
     return result
+
+
+def _check_embedding(root: Root, recurrent_fn: RecurrentFn, config: GumbelConfig | PUCTConfig) -> None:
+    if isinstance(recurrent_fn, NativeModel) and root.embedding.dtype != torch.float32:
+        raise ValueError(
+            f"a model inside the kernels needs Root.embedding in torch.float32, found {root.embedding.dtype}; "
+            "convert it with .float() (embedding_dtype sets how it is stored)"
+        )
+    if isinstance(recurrent_fn, MLP):
+        recurrent_fn.check_root(root)
+    if config.embedding_dtype is not None and not root.embedding.is_floating_point():
+        raise ValueError(
+            f"embedding_dtype is for floating-point embeddings, Root.embedding is {root.embedding.dtype}; "
+            "leave embedding_dtype None"
+        )
 
 
 def engine_of(root: Root, config: GumbelConfig | PUCTConfig) -> Engine:

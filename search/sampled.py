@@ -102,10 +102,14 @@ class Gaussian:
     the policy's; above 1 the search looks further around, and the prior makes up for it."""
 
     def __post_init__(self) -> None:
-        if self.num_dimensions < 1:
-            raise ValueError(f"num_dimensions must be at least 1, found {self.num_dimensions}")
-        if not self.temperature > 0:
-            raise ValueError(f"temperature must be above 0, found {self.temperature}")
+        border.check_count("num_dimensions", self.num_dimensions)
+        border.check_number("temperature", self.temperature, 1e-6, 1e6)
+        for name in ("low", "high"):
+            bound = getattr(self, name)
+            if not isinstance(bound, Tensor):
+                border.check_number(name, bound, -border.LARGEST)
+            elif bound.shape not in ((), (self.num_dimensions,)) or not (bound.abs() <= border.LARGEST).all():
+                raise ValueError(f"{name} must be a number or [{self.num_dimensions}] finite numbers, found {bound}")
         if not torch.all(torch.as_tensor(self.high) > torch.as_tensor(self.low)):
             raise ValueError(f"Gaussian needs high > low, found low={self.low}, high={self.high}")
 
@@ -175,10 +179,15 @@ def sampled_muzero(
     ValueError: as in `gumbel_muzero` and `muzero`; for embeddings of an integer type (convert them), for
     `GumbelConfig.waves`, for a proposal that gives other shapes or, at the root, numbers that are not finite.
     """
-    if num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1, found {num_samples}")
-    if num_simulations < 1:
-        raise ValueError(f"num_simulations must be at least 1, found {num_simulations}")
+    border.check_kind("config", config, (GumbelConfig, PUCTConfig), "it chooses the policy")
+    border.check_call(root, SampledRoot, num_simulations, engine, recurrent_fn=recurrent_fn)
+    border.check_count("num_samples", num_samples)
+    if not callable(getattr(proposal, "sample", None)):
+        raise ValueError(f"proposal must have a method `sample`, as search.Gaussian(D) has, found {proposal!r}")
+    border.check_count("proposal.noise_size", getattr(proposal, "noise_size", None), 0)
+    if check:
+        border.check_tensor("SampledRoot.parameters", root.parameters, tuple(getattr(root.parameters, "shape", ())))
+        border.check_rows(root, len(root.parameters))
     if not root.embedding.dtype.is_floating_point:
         raise ValueError(
             f"SampledRoot.embedding must be of a floating-point type, found {root.embedding.dtype}: "
@@ -228,7 +237,8 @@ class _Recurrent:
         return self.proposal.sample(parameters, self.noise[:, self.nodes - 1])
 
     def pack(self, embedding: Tensor, action: Tensor) -> Tensor:
-        return torch.cat([embedding.flatten(1).to(self.packed_dtype), action.flatten(1).to(self.packed_dtype)], dim=1)
+        parts = (x.reshape(len(x), -1).to(self.packed_dtype) for x in (embedding, action))
+        return torch.cat([*parts], dim=1)
 
     def __call__(self, packed: Tensor, index: Tensor) -> Step:
         size = math.prod(self.shape)
@@ -236,9 +246,15 @@ class _Recurrent:
         samples = packed[:, size:].view(len(packed), self.num_samples, -1)
         step = self.recurrent_fn(embedding, samples[self.rows, index].float())
         if self.nodes == 1:
-            shape, parameters = (len(packed), *self.shape), (len(packed), *self.states.parameters.shape[1:])
-            border.check_tensor("SampledStep.embedding", step.embedding, shape, self.dtype)
-            border.check_tensor("SampledStep.parameters", step.parameters, parameters)
+            border.check_kind(
+                "the answer of the recurrent function", step, SampledStep,
+                "return SampledStep(embedding, reward, discount, parameters, value, to_play)",
+            )  # fmt: skip
+            shapes = {
+                "embedding": ((len(packed), *self.shape), self.dtype),
+                "parameters": ((len(packed), *self.states.parameters.shape[1:]), None),
+            }
+            border.check_answer(step, shapes, packed.device)
         drawn = self.sample(step.parameters)
         embedding = self.pack(step.embedding, drawn.action)
         return Step(embedding, step.reward, step.discount, drawn.prior_logits, step.value, step.to_play)
@@ -261,13 +277,15 @@ def _check_memory(
 
 
 def _check_samples(samples: Samples, root: SampledRoot, num_samples: int) -> None:
+    border.check_kind("the answer of proposal.sample", samples, Samples, "return Samples(action, prior_logits)")
     batch = len(root.seed)
     border.check_tensor("Samples.prior_logits", samples.prior_logits, (batch, num_samples), torch.float32)
+    # The numbers of an action are the proposal's to choose.
+    shape = (batch, num_samples, *tuple(getattr(samples.action, "shape", ()))[2:3])
+    border.check_tensor("Samples.action", samples.action, shape, torch.float32)
     if samples.action.ndim != 3:
         raise ValueError(f"Samples.action must be [B, K, D], found {list(samples.action.shape)}")
-    shape = (batch, num_samples, samples.action.shape[2])
-    border.check_tensor("Samples.action", samples.action, shape, torch.float32)
-    bad = (~torch.isfinite(samples.action).all(dim=2).all(dim=1)).nonzero()
-    if len(bad):
-        row = bad[0].item()
-        raise ValueError(f"row {row} of SampledRoot.parameters gives actions that are NaN or infinite; check them")
+    border.refuse(
+        ~torch.isfinite(samples.action).flatten(1).all(dim=1),
+        "row {row} of SampledRoot.parameters gives actions that are NaN or infinite; check them",
+    )

@@ -66,10 +66,13 @@ def stochastic_muzero(
     own: its A is the larger of actions and outcomes, its embeddings are packed, and `chance_nodes` tells the kinds.
     ValueError: as in those two, and for answers of the wrong shape.
     """
-    if num_codes < 1:
-        raise ValueError(f"num_codes must be at least 1, found {num_codes}")
+    border.check_kind("config", config, (GumbelConfig, PUCTConfig), "it chooses the policy")
+    border.check_call(root, Root, num_simulations, engine, decision_fn=decision_fn, chance_fn=chance_fn)
+    border.check_count("num_codes", num_codes)
+    if afterstate_shape is not None:
+        _check_shape(afterstate_shape)
     if check:
-        border.check_root(root, num_simulations)
+        border.check_root(root)
     recurrent = _Recurrent(root, decision_fn, chance_fn, num_codes, afterstate_shape)
     run = gumbel_muzero if isinstance(config, GumbelConfig) else muzero
     result = run(recurrent.root(), recurrent, num_simulations, config, check=check, engine=engine)  # pyright: ignore[reportArgumentType]
@@ -201,18 +204,27 @@ class _Recurrent:
         return packed
 
     def _check_afterstate(self, answer: Afterstate, num_rows: int) -> None:
-        num_players = self.states.value.shape[1]
-        shape, dtype = (num_rows, *self.afterstate_shape), self.states.embedding.dtype
-        if tuple(answer.embedding.shape) != shape:
+        border.check_kind(
+            "the answer of decision_fn", answer, Afterstate, "return Afterstate(embedding, code_logits, value)"
+        )
+        shape, edges = (num_rows, *self.afterstate_shape), (num_rows, self.num_codes)
+        if isinstance(answer.embedding, Tensor) and tuple(answer.embedding.shape) != shape:
             raise ValueError(
                 f"Afterstate.embedding must have shape {list(shape)}, found {list(answer.embedding.shape)}; "
                 "give the shape of one row as afterstate_shape"
             )
-        border.check_tensor("Afterstate.embedding", answer.embedding, shape, dtype)
-        border.check_tensor("Afterstate.code_logits", answer.code_logits, (num_rows, self.num_codes))
-        border.check_tensor("Afterstate.value", answer.value, (num_rows, num_players))
-        if answer.exists is not None:
-            border.check_tensor("Afterstate.exists", answer.exists, (num_rows, self.num_codes), torch.bool)
+        shapes = {
+            "embedding": (shape, self.states.embedding.dtype),
+            "code_logits": (edges, None),
+            "value": ((num_rows, self.states.value.shape[1]), None),
+            "exists": (edges, torch.bool),
+        }
+        border.check_answer(answer, shapes, self.states.prior_logits.device)
+
+
+def _check_shape(shape: Sequence[int]) -> None:
+    if not isinstance(shape, (list, tuple)) or not all(isinstance(size, int) and size > 0 for size in shape):
+        raise ValueError(f"afterstate_shape must be the sizes of one row, such as (64,), found {shape!r}")
 
 
 def _may_look(tensor: Tensor) -> bool:

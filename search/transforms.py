@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from search import border
 from search.config import FixedRange, NodeRange, RowScale, TreeRange, Unit, Unscaled
 
 _TINY = torch.finfo(torch.float32).tiny
@@ -36,6 +37,34 @@ class NodeValues(NamedTuple):
 
 
 UnitFn = Callable[[NodeValues], Tensor]
+
+
+class WatchedUnit:
+    """A unit function of the user's that keeps each row's smallest and largest unit, to be looked at after the search:
+    looking at once would be a host copy."""
+
+    def __init__(self, unit: UnitFn):
+        self._unit = unit
+        self._low: Tensor | None = None
+        self._high: Tensor | None = None
+
+    def __call__(self, values: NodeValues) -> Tensor:
+        found = unit_of(self._unit, values, values.value)
+        # NaN stays NaN in both.
+        self._low = found if self._low is None else torch.minimum(self._low, found)
+        self._high = found if self._high is None else torch.maximum(self._high, found)
+        return found
+
+    def check(self) -> None:
+        """ValueError, naming the row, if one of the units was no positive number."""
+        assert self._low is not None, "a search asks for the unit"
+        assert self._high is not None, "a search asks for the unit"
+        border.refuse(
+            ~((self._low >= border.SMALLEST) & (self._high <= border.LARGEST)),
+            "the unit function returned 0, a negative number, NaN or infinity for row {row} "
+            f"(allowed: {border.SMALLEST:g} to {border.LARGEST:g}); "
+            "give it a floor, such as .clamp_min(1e-4): before the first visits all of q is 0",
+        )
 
 
 def node_bounds(values: NodeValues) -> tuple[Tensor, Tensor]:
@@ -75,9 +104,8 @@ def unit_of(unit: Unit, values: NodeValues, row_scale: Tensor) -> Tensor:
         return torch.ones_like(row_scale)
     if callable(unit):
         found = unit(values)
-        if found.shape != row_scale.shape:
-            raise ValueError(f"a unit must return shape {list(row_scale.shape)}, found {list(found.shape)}")
-        return found
+        border.check_tensor("what a unit function returns", found, tuple(row_scale.shape), fix="one number a row")
+        return found.float()
     raise ValueError(f"unknown unit {unit!r}; use one of search.config or a function of search.transforms.NodeValues")
 
 

@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--delay must be at least 0 seconds, found {args.delay}")
     if args.export and Path(args.export).exists():
         raise FileExistsError(f"{args.export} exists already and is not overwritten; choose another name")
+    _refuse_summary(Path(args.record))
     game, header, episodes = open_records(args.record)
     chosen = episodes
     if args.episode is not None:
@@ -62,6 +63,13 @@ def run(args: argparse.Namespace) -> int:
         return 0
     _show(args, game, header, chosen[0])
     return 0
+
+
+def _refuse_summary(path: Path) -> None:
+    """`gurgeh evaluate` saves NAME.json beside NAME.jsonl.gz: easily taken for it."""
+    record = path.with_suffix(".jsonl.gz")
+    if path.suffix == ".json" and record.is_file():
+        raise ValueError(f"{path} is the summary; the record is {record}")
 
 
 def _show(args: argparse.Namespace, game: Any, header: Any, episode: Any) -> None:

@@ -1,7 +1,5 @@
 """Players from outside: bitbully against an exhaustive search, OpenSpiel, and which games they play."""
 
-import sys
-
 import pytest
 import torch
 
@@ -9,6 +7,7 @@ from agents.player import StatePlayer
 from envs.game import MissingExtraError
 from envs.registry import make
 from envs.solver import solve
+from gurgeh.bitbully_player import shared_solver
 from gurgeh.episodes import play_episodes
 from gurgeh.evaluate import built_in, is_built_in, mcts_simulations, named_player, optimal_share, refusal
 from gurgeh.openspiel_player import drop_order, placement_order
@@ -195,9 +194,7 @@ def test_games_that_they_do_not_know():
     ("bitbully", "bitbully", "solvers"), ("openspiel-mcts:5", "pyspiel", "openspiel"),
 ])  # fmt: skip
 def test_a_missing_extra_is_one_line(monkeypatch, name, package, extra):
-
-    for module in [m for m in sys.modules if m.split(".")[0] == package]:
-        monkeypatch.delitem(sys.modules, module)
+    shared_solver.cache_clear()
     monkeypatch.setattr("importlib.util.find_spec", lambda wanted, *_: None if wanted == package else object())
     with pytest.raises(MissingExtraError, match=rf"is not installed: pip install 'gurgeh\[{extra}\]'") as caught:
         named_player(name, GAME, None)

@@ -385,6 +385,82 @@ def test_bad_input_is_refused(engine):
         run(proposal=Flat())
 
 
+WRONG_ROOTS = {
+    r"SampledRoot\.value must be \[B, P\], one column a player, found \[2\]; .*value\[:, None\]": lambda r: {
+        "value": r.value[:, 0]
+    },
+    r"SampledRoot\.value must have shape \[1, 2\], found \[2, 2\]": lambda r: {"parameters": r.parameters[:1]},
+    r"SampledRoot\.embedding must have 2 rows as SampledRoot\.parameters": lambda r: {"embedding": r.embedding[:1]},
+    r"SampledRoot\.embedding must be a torch\.Tensor, found ndarray": lambda r: {"embedding": r.embedding.numpy()},
+    r"SampledRoot\.seed must be a torch\.Tensor, found NoneType": lambda r: {"seed": None},
+    r"SampledRoot\.to_play must be torch\.int64": lambda r: {"to_play": r.to_play.int()},
+    r"SampledRoot\.parameters must be a torch\.Tensor, found float": lambda r: {"parameters": 1.0},
+}
+
+
+@pytest.mark.parametrize("message", WRONG_ROOTS)
+def test_wrong_roots_are_refused(message, config):
+    root = walk_root(2)
+    with pytest.raises(ValueError, match=message):
+        sampled_muzero(root._replace(**WRONG_ROOTS[message](root)), walk, Gaussian(3), 4, 4, config)
+
+
+def test_an_embedding_may_be_one_number(config):
+    """[B], as in the other searches: the same as [B, 1]."""
+    root = walk_root(2)
+    root = root._replace(embedding=root.embedding[:, 0, 0].contiguous())
+    results = []
+    for shape in ((), (1,)):
+
+        def step(embedding, action, shape=shape):
+            whole = embedding.reshape(-1, 1, 1).expand(-1, 2, 2)
+            answer = walk(whole, action)
+            return answer._replace(embedding=answer.embedding[:, 0, 0].reshape(-1, *shape))
+
+        at = root._replace(embedding=root.embedding.reshape(-1, *shape))
+        results.append(sampled_muzero(at, step, Gaussian(3), 6, 4, config))
+    assert torch.equal(results[0].action, results[1].action)
+    assert torch.equal(results[0].q_values, results[1].q_values)
+
+
+WRONG_CALLS = {
+    r"root must be a search\.SampledRoot, found Root": {"root": None},
+    r"root must be a search\.SampledRoot, found tuple": {"root": ()},
+    r"SampledRoot\.parameters must have at least one row": {"root": "empty"},
+    r"num_simulations must be a whole number, found 2\.5": {"num_simulations": 2.5},
+    r"num_samples must be a whole number, found True": {"num_samples": True},
+    r"proposal must have a method `sample`, as search\.Gaussian\(D\) has, found None": {"proposal": None},
+    r"proposal\.noise_size must be a whole number": {"proposal": type("P", (), {"sample": print, "noise_size": 1.5})()},
+    r"recurrent_fn must be a function, found NoneType": {"recurrent_fn": None},
+    r"config must be a search\.GumbelConfig or a search\.PUCTConfig, found NoneType": {"config": None},
+    r"answer of proposal\.sample must be a search\.Samples, found tuple": {
+        "proposal": type("P", (), {"sample": lambda self, p, n: (n, n[..., 0]), "noise_size": 1})()
+    },
+    r"answer of the recurrent function must be a search\.SampledStep, found tuple": {
+        "recurrent_fn": lambda *at: tuple(walk(*at))
+    },
+    r"SampledStep\.parameters must be a torch\.Tensor, found NoneType": {
+        "recurrent_fn": lambda *at: walk(*at)._replace(parameters=None)
+    },
+}
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("message", WRONG_CALLS)
+def test_wrong_arguments_are_refused(message, check):
+    root = walk_root(2)
+    arguments = {"root": root, "recurrent_fn": walk, "proposal": Gaussian(3), "num_simulations": 4, "num_samples": 4}
+    arguments |= WRONG_CALLS[message]
+    if arguments["root"] == "empty":
+        arguments["root"] = SampledRoot(*(x[:0] for x in root if x is not None))
+    if arguments["root"] is None:
+        arguments["root"] = random_model(1, 4, 1, 0.0, 1.0).root(2, 1.0, 0)
+    if "sample must be a" in message and not check:
+        pytest.skip("what the proposal gives is looked at with check=True")
+    with pytest.raises(ValueError, match=message):
+        sampled_muzero(**arguments, check=check)
+
+
 def test_samples_that_cannot_fit_are_refused_before_they_are_drawn():
     # A node: 2^13 samples of 3 numbers and as much noise, 192 KiB, 64 KiB of edges, and what is the same for all.
     root = walk_root(1)
@@ -403,7 +479,15 @@ class Flat:
     ("make", "message"),
     [
         (lambda: Gaussian(0), "num_dimensions must be at least 1, found 0"),
-        (lambda: Gaussian(1, temperature=0.0), "temperature must be above 0"),
+        (lambda: Gaussian(1, temperature=0.0), "temperature must be a number from 1e-06"),
+        (lambda: Gaussian(1, temperature=1e-320), "temperature must be a number from 1e-06"),
+        (lambda: Gaussian(1, temperature=float("inf")), "temperature must be a number from 1e-06"),
+        (lambda: Gaussian(1.5), "num_dimensions must be a whole number, found 1.5"),
+        (lambda: Gaussian(2, torch.zeros(3)), r"low must be a number or \[2\] finite numbers, found tensor"),
+        (lambda: Gaussian(2, high=torch.ones(1, 2)), r"high must be a number or \[2\] finite numbers, found tensor"),
+        (lambda: Gaussian(2, high=torch.tensor([1.0, torch.inf])), r"high must be a number or \[2\] finite numbers"),
+        (lambda: Gaussian(2, low=[0.0, 0.0]), r"low must be a number from .*, found \[0.0, 0.0\]"),
+        (lambda: Gaussian(1, high=float("inf")), "high must be a number from .*, found inf"),
         (lambda: Gaussian(1, 1.0, 1.0), "high > low"),
         (lambda: Gaussian(2, torch.zeros(2), torch.tensor([1.0, -1.0])), "high > low"),
     ],

@@ -435,3 +435,42 @@ def test_bad_answers_are_refused(engine):
     closed = root._replace(legal=torch.tensor([[True] * 4, [False] * 4]))
     with pytest.raises(ValueError, match=r"row 1 of the root has no legal action"):
         stochastic_muzero(closed, model.decide, model.resolve, 8, 3, engine=engine)
+
+
+WRONG_CALLS = {
+    r"num_simulations must be a whole number, found 2\.5": {"num_simulations": 2.5},
+    r"num_codes must be a whole number, found None": {"num_codes": None},
+    r"decision_fn must be a function, found NoneType": {"decision_fn": None},
+    r"chance_fn must be a function, found NoneType": {"chance_fn": None},
+    r"config must be a search\.GumbelConfig or a search\.PUCTConfig, found NoneType": {"config": None},
+    r"root must be a search\.Root, found NoneType": {"root": None},
+    r"Root\.prior_logits must have at least one row, found \[0, 4\]": {"root": "empty"},
+    r"afterstate_shape must be the sizes of one row, such as \(64,\), found 3": {"afterstate_shape": 3},
+    r"afterstate_shape must be the sizes of one row, .*, found \(0,\)": {"afterstate_shape": (0,)},
+    r"the answer of decision_fn must be a search\.Afterstate, found tuple; return Afterstate\(": {
+        "decision_fn": lambda *at: tuple(MODEL.decide(*at))
+    },
+    r"Afterstate\.embedding must be a torch\.Tensor, found NoneType": {
+        "decision_fn": lambda *at: MODEL.decide(*at)._replace(embedding=None)
+    },
+    r"Afterstate\.value must be a torch\.Tensor, found float": {
+        "decision_fn": lambda *at: MODEL.decide(*at)._replace(value=0.0)
+    },
+    r"the answer of the recurrent function must be a search\.Step, found tuple": {
+        "chance_fn": lambda *at: tuple(MODEL.resolve(*at))
+    },
+}
+MODEL = tables(9, 4, 3)
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("message", WRONG_CALLS)
+def test_wrong_arguments_are_refused(message, check):
+    root = MODEL.root(2, 9)
+    arguments = {"root": root, "decision_fn": MODEL.decide, "chance_fn": MODEL.resolve, "num_simulations": 8,
+                 "num_codes": 3, "afterstate_shape": (1, 3)}  # fmt: skip
+    arguments |= WRONG_CALLS[message]
+    if arguments["root"] == "empty":
+        arguments["root"] = Root(*(x[:0] for x in root if x is not None))
+    with pytest.raises(ValueError, match=message):
+        stochastic_muzero(**arguments, check=check)

@@ -178,7 +178,7 @@ def test_what_a_unit_is_told(policy):
 def test_bad_units_are_refused(policy):
     run, config = policy
     model = random_model(54, 4, 1, 0.0, 1.0)
-    with pytest.raises(ValueError, match=r"a unit must return shape \[3\], found \[3, 4\]"):
+    with pytest.raises(ValueError, match=r"what a unit function returns must have shape \[3\], found \[3, 4\]"):
         run(model.root(3, 1.0, 54), model.step, 4, dataclasses.replace(config, unit=lambda values: values.q))
     for unit in (NodeRange, "range", 1.0):
         with pytest.raises(ValueError, match=r"unit must be one of search\.config, such as NodeRange\(\)"):
