@@ -27,9 +27,11 @@ class SearchConfig:
     """Discount of one step."""
     value_weight: float = 0.03
     """Weight of a difference of value that is one unit of the game's own scale, times (50 + most visits)."""
+    noise_weight: float = 0.0
+    """How far the typical error of the values widens the game's unit: differences below it are noise."""
 
     def __post_init__(self) -> None:
-        at_least("search", self, simulations=1, max_considered=1, gamma=0, value_weight=0)
+        at_least("search", self, simulations=1, max_considered=1, gamma=0, value_weight=0, noise_weight=0)
         at_most("search", self, gamma=1)
 
 
@@ -73,8 +75,9 @@ class ValueScales:
     positions where everything is at stake (the pole is about to fall) would drown the ordinary ones in a mean.
     """
 
-    def __init__(self, decay: float = 0.99):
-        self.decay = decay
+    def __init__(self, decay: float = 0.99, noise_weight: float = 0.0):
+        self.decay, self.noise_weight = decay, noise_weight
+        self.error: dict[str, float] = {}
         self.square: dict[str, float] = {}
         self.weight: dict[str, float] = {}
 
@@ -82,7 +85,12 @@ class ValueScales:
         """The present scale of `game`; 1 before anything is known."""
         if not self.weight.get(game):
             return 1.0
-        return max((self.square[game] / self.weight[game]) ** 0.5, 1e-6)
+        noise = self.noise_weight * self.error.get(game, 0.0)
+        return max((self.square[game] / self.weight[game] + noise**2) ** 0.5, 1e-6)
+
+    def note_error(self, game: str, error: float) -> None:
+        """Take in the median error of the values of one batch of training positions, in the game's units."""
+        self.error[game] = error if game not in self.error else self.decay * self.error[game] + (1 - self.decay) * error
 
     def update(self, game: str, q_values: Tensor, visits: Tensor) -> None:
         """Take in one step's searches: q_values [B, A] of the mover, visits [B, A]."""
@@ -98,7 +106,8 @@ class ValueScales:
         self.weight[game] = self.decay * self.weight.get(game, 0.0) + (1 - self.decay)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"square": dict(self.square), "weight": dict(self.weight)}
+        return {"square": dict(self.square), "weight": dict(self.weight), "error": dict(self.error)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.square, self.weight = dict(state["square"]), dict(state["weight"])
+        self.error = dict(state.get("error", {}))

@@ -186,6 +186,7 @@ class Learner:
         self.network, self.averaged, self.config, self.seed = network, averaged, config, seed
         self.generator = torch.Generator().manual_seed(label_seed(seed, "learner"))
         self.num_updates = 0
+        self.value_errors: dict[str, float] = {}  # of the last update: the median of a game's rows, in its units
         self._trained: list[nn.Parameter] | None = None
         self._averages: list[tuple[nn.Parameter, nn.Parameter]] = []
         latent, hidden = network.num_tokens * network.width, network.config.hidden
@@ -354,6 +355,8 @@ class Learner:
         sizes = [len(s.action) for s in samples]
         for sample, index, error in zip(samples, indices, losses.value_error.split(sizes), strict=True):
             buffers[sample.spec.name].set_priority_(index, error)
+            unit = float(self.network.tables.scale[self.network.games[sample.spec.name]])
+            self.value_errors[sample.spec.name] = float(error.median()) * unit
         return self._report(samples, losses, total, float(norm))
 
     def _can_fuse(self) -> bool:

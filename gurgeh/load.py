@@ -42,7 +42,7 @@ class LoadedRun:
                 f"{str(error).splitlines()[-1].strip()}"
             ) from error
         self.network.requires_grad_(False)
-        self.scales = ValueScales()
+        self.scales = ValueScales(noise_weight=self.config.search.noise_weight)
         self.scales.load_state_dict(state["scales"])
 
     @property

@@ -57,7 +57,7 @@ class TrainingState:
         averaged = MultiGameNetwork(config.network, seed=config.seed)
         self.learner = Learner(network, averaged.requires_grad_(False), config.learner, config.seed)
         self.schedule = Schedule(config.schedule, config.games)
-        self.scales = ValueScales()
+        self.scales = ValueScales(noise_weight=config.search.noise_weight)
         self.games: dict[str, ActiveGame] = {}  # by the name in the game's spec
         self.generator = torch.Generator().manual_seed(label_seed(config.seed, "reanalyse"))
         self.steps = 0  # collecting steps made

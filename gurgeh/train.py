@@ -90,6 +90,8 @@ class Trainer:
                         state.network, buffers, state.scales, config.search, config.learner.reanalyse, state.generator
                     )
                 report = state.learner.update(buffers, config.search.gamma, config.schedule.updates)
+                for name, error in state.learner.value_errors.items():
+                    state.scales.note_error(name, error)
                 self.note_losses(report)
                 self.watch()
                 if state.updates % config.logging.every_updates == 0:
