@@ -153,8 +153,6 @@ def _newton(points: np.ndarray) -> np.ndarray:
     for _ in range(_MOST_STEPS):
         chance = 1 / (1 + np.exp(strength[:, None, :] - strength[:, :, None]))
         slope = taken - (games * chance).sum(2)
-        if (np.abs(slope) <= 1e-9 * games.sum(2)).all():
-            return strength - strength.mean(1, keepdims=True)
         curve = games * chance * (1 - chance)
         hessian = curve.sum(2)[:, :, None] * np.eye(size) - curve
         # All strengths may rise together: the ones fix that direction and leave the step in the others as it is.
@@ -163,6 +161,8 @@ def _newton(points: np.ndarray) -> np.ndarray:
         # gains: the third derivative is at most the second times that distance (Bach 2010, "Self-concordant analysis
         # for logistic regression").
         strength = strength + step / np.maximum(1, np.ptp(step, axis=1, keepdims=True))
+        if (np.abs(step) <= 1e-8).all():  # nats; each step squares the distance that is left
+            return strength - strength.mean(1, keepdims=True)
     raise AssertionError("Newton's method did not reach the maximum of a concave likelihood")
 
 

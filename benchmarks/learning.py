@@ -346,7 +346,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     if args.jobs == 2:
         args.extra.append("threads=1")
     try:
-        args.seeds = _seeds(args.seeds) if args.seeds else None
+        args.seeds = seeds_of(args.seeds) if args.seeds else None
         args.commit = resolve(args.commit) if not args.report else None
     except ValueError as error:
         parser.error(str(error))
@@ -356,7 +356,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def _seeds(text: str) -> list[int]:
+def seeds_of(text: str) -> list[int]:
+    """0-4 or 0,3 as numbers."""
     seeds: list[int] = []
     for part in text.split(","):
         low, _, high = part.partition("-")

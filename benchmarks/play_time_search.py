@@ -85,6 +85,8 @@ def draw(reports: dict[str, dict[str, Any]], title: str) -> Picture:
                 _whisker(axes, at, player, color)
         axes.axhline(0, color=INK, linewidth=0.6, linestyle=":")
         axes.set_xticks([place[count] for count in counts], ["raw" if not count else str(count) for count in counts])
+        low, high = axes.get_ylim()
+        axes.set_ylim(min(low, -50), max(high, 50))  # players that are all alike look alike
         axes.set_xlabel("simulations a move (log scale; raw: policy alone)")
         axes.set_ylabel("Elo above the raw policy, 95 % interval")
         axes.set_title(name, fontsize=10, color=INK)

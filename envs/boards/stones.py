@@ -232,9 +232,7 @@ def make(settings: str) -> Stones:
     if not 1 <= width <= LARGEST or not 1 <= height <= LARGEST:
         raise ValueError(f"a board of width {width} and height {height} is not offered")
     if not 2 <= row <= max(width, height):
-        raise ValueError(
-            f"a row of {row} is won at once or does not fit: from 2 to the longer side, {max(width, height)}"
-        )
+        raise ValueError(f"a row of {row} is not between 2 and the longer side, {max(width, height)}")
     if "blocked" in chosen and not 1 <= chosen["blocked"] < width * height:
         raise ValueError(f"{chosen['blocked']} blocked cells on a board of {width * height}")
     if chosen.get("seed", 0) >= 2**31:

@@ -141,7 +141,7 @@ def print_report(report: dict[str, Any], directory: Path) -> None:
         cells = ("" if other is player else met.get((player["name"], other["name"]), "-") for other in players)
         cross.add_row(str(rank), escape(player["name"]), *cells)
     console.print(cross)
-    for line in _notes(report):
+    for line in notes(report):
         console.print(line, soft_wrap=True)
     console.print(f"saved {escape(str(directory / 'arena.json'))}", soft_wrap=True)
     record = directory / report["pairings"][0]["records"][0]
@@ -157,7 +157,7 @@ def interval(player: dict[str, Any]) -> str:
     return f"{low} .. {high}"
 
 
-def _notes(report: dict[str, Any]) -> list[str]:
+def notes(report: dict[str, Any]) -> list[str]:
     """How the ratings came about, and what weakens them."""
     how, settings = report["ratings"], report["settings"]
     anchor = "their mean is 0"
@@ -174,6 +174,9 @@ def _notes(report: dict[str, Any]) -> list[str]:
             f"{how['resamples_with_prior']} of {how['resamples']} resamples needed a virtual draw of each player "
             "against each opponent; play more games for a surer interval."
         )
+    anchored = how["anchor"]["player"] if how["anchor"] else None
+    if any(p["low"] is not None and p["low"] == p["high"] and p["name"] != anchored for p in report["players"]):
+        lines.append("An empty interval is no certainty: all openings gave the same points, and more might not.")
     if report["distinct_openings"] < settings["games_per_pair"] // 2:
         lines.append(
             f"Only {report['distinct_openings']} different openings for {settings['games_per_pair'] // 2}: players "

@@ -65,6 +65,8 @@ def _list(console: Console, text: str) -> int:
     if not found:
         raise ValueError(f"no game's name contains {text!r}; `gurgeh games list` shows every name")
     if console.is_terminal:
+        for syntax in registry.families().values():
+            console.print(f"\nAlso {syntax}", markup=False)
         console.print("\nA game of your own: docs/adding-a-game.md")
     return 0
 

@@ -351,14 +351,29 @@ def test_who_wins_all_is_shown(tmp_path, monkeypatch, capsys):
     assert "open .." in text
 
 
+def test_results_that_never_differ_are_no_certainty(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["arena", "perfect", "mcts:150", "--game", "tictactoe", "--games-per-pair", "2", "--opening-plies", "0"]
+    assert main(words) == 0
+    assert "? .. ?" in capsys.readouterr().out
+    report = {"ratings": {"model": "", "anchor": None, "prior_draws": 0, "resamples_with_prior": 0},
+              "settings": {"games_per_pair": 4}, "distinct_openings": 2, "pairings": [],
+              "players": [{"name": "a", "low": 3.0, "high": 3.0}, {"name": "b", "low": -4.0, "high": -3}]}  # fmt: skip
+    from gurgeh.commands.arena import notes
+
+    assert any("no certainty" in line for line in notes(report))
+    report["ratings"]["anchor"] = {"player": "a", "elo": 3.0}
+    assert not any("no certainty" in line for line in notes(report))
+
+
 def test_killed_and_started_again(run, tmp_path):
     """SIGKILL in the middle, then the same command: the same files to the byte, and no pair is played twice."""
-    command = [sys.executable, "-m", "gurgeh", "arena", str(run), "mcts:200", "tactician2", "--game", "tictactoe",
-               "--games-per-pair", "24", "--copies", "4", "--out"]  # fmt: skip
+    command = [sys.executable, "-m", "gurgeh", "arena", str(run), "mcts:60", "tactician2", "--game", "tictactoe",
+               "--games-per-pair", "12", "--copies", "2", "--out"]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     first = subprocess.Popen([*command, str(tmp_path / "killed")], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     games = tmp_path / "killed" / "games"
-    deadline = time.monotonic() + 250
+    deadline = time.monotonic() + 200
     while len(list(games.glob("*.gz"))) < 3:
         assert first.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
