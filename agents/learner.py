@@ -39,7 +39,8 @@ class LearnerConfig:
     """Stored positions of each game that are searched again with the present network before an update. Their policies
     are new targets; their values only where fresh_values is off or search_share is not 0."""
     unroll: int = 2
-    """K, moves the model is unrolled along."""
+    """K, moves the model is unrolled along. 0 trains policy and value of the sampled positions and no model: for runs
+    with search.model=rules whose games all have exact rules."""
     n_step: int = 12
     """Rewards summed before the value target leans on the search's value."""
     fresh_values: bool = True
@@ -71,12 +72,15 @@ class LearnerConfig:
     """Use the symmetries that a game declares as data augmentation."""
 
     def __post_init__(self) -> None:
-        counts = {"batch": 1, "start_steps": 1, "reanalyse": 0, "unroll": 1, "n_step": 1, "warmup": 0}
+        counts = {"batch": 1, "start_steps": 1, "reanalyse": 0, "unroll": 0, "n_step": 1, "warmup": 0}
         amounts = {"updates_per_step": 1e-6, "lr": 0, "decay_share": 0, "max_grad_norm": 0, "ema": 0}
         losses = {"value_loss": 0, "reward_loss": 0, "consistency_loss": 0, "weight_decay": 0}
         shares = {"decay_share": 1, "final_lr_share": 1, "search_share": 1, "ema": 1}
         at_least("learner", self, **counts, **amounts, **losses, search_share=0, final_lr_share=0)
         at_most("learner", self, **shares)
+        if self.consistency_loss and not self.unroll:
+            raise ValueError("learner.consistency_loss compares unrolled latents, and learner.unroll=0 unrolls none; "
+                             "set one of them to 0 and the other above")  # fmt: skip
 
     @property
     def window(self) -> int:
@@ -336,7 +340,7 @@ class Learner:
         config = self.config
         sizes = [len(s.action) for s in samples]
         weight = torch.cat([s.weight for s in samples])
-        unrolled = 1.0 / config.unroll
+        unrolled = 1.0 / max(1, config.unroll)
         weights = torch.full((config.unroll + 1, 1), unrolled)
         weights[0] = 1.0
         moves = config.reward_loss * losses.reward + losses.continuation + losses.next_mover
@@ -361,7 +365,7 @@ class Learner:
         self, samples: Sequence[Sample], losses: Losses, total: Tensor, norm: Tensor
     ) -> dict[str, dict[str, float]]:
         """Mean losses by game and head: policy and value of the sampled positions, the others over the moves."""
-        heads = ("policy", "value", "reward", "continuation", "next_mover")
+        heads = ("policy", "value", *(("reward", "continuation", "next_mover") if self.config.unroll else ()))
         with torch.no_grad():
             means = torch.stack(
                 [losses.policy[0], losses.value[0], *(getattr(losses, head).mean(0) for head in heads[2:])]
