@@ -273,7 +273,7 @@ def test_without_unrolling_only_policy_and_value_learn():
     assert not torch.equal(before, network.torso.weight)
     # The loss is that of a learner that unrolls, at the position itself.
     longer = Learner(network, learner.averaged, dataclasses.replace(config, unroll=2), seed=1)
-        for buffer in buffers.values():
+    for buffer in buffers.values():
         buffer.window = 5
     samples, _ = longer.sample(buffers, 0.95)
     short = [
