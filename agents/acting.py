@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -29,6 +29,9 @@ class SearchConfig:
     """Weight of a difference of value that is one unit of the game's own scale, times (50 + most visits)."""
     noise_weight: float = 0.0
     """How far the typical error of the values widens the game's unit: differences below it are noise."""
+    model: Literal["learned", "rules"] = "learned"
+    """What positions to come are taken from: the learned model (MuZero), or the games' own rules (AlphaZero) where a
+    game has exact ones; games that have none are then searched with the learned model all the same."""
 
     def __post_init__(self) -> None:
         at_least("search", self, simulations=1, max_considered=1, gamma=0, value_weight=0, noise_weight=0)

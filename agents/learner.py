@@ -40,7 +40,8 @@ class LearnerConfig:
     """Stored positions of each game that are searched again with the present network before an update. Their policies
     are new targets; their values only where fresh_values is off or search_share is not 0."""
     unroll: int = 2
-    """K, moves the model is unrolled along."""
+    """K, moves the model is unrolled along. 0 trains policy and value of the sampled positions and no model: for runs
+    with search.model=rules whose games all have exact rules."""
     n_step: int = 12
     """Rewards summed before the value target leans on the search's value."""
     fresh_values: bool = True
@@ -72,12 +73,15 @@ class LearnerConfig:
     """Use the symmetries that a game declares as data augmentation."""
 
     def __post_init__(self) -> None:
-        counts = {"batch": 1, "start_steps": 1, "reanalyse": 0, "unroll": 1, "n_step": 1, "warmup": 0}
+        counts = {"batch": 1, "start_steps": 1, "reanalyse": 0, "unroll": 0, "n_step": 1, "warmup": 0}
         amounts = {"updates_per_step": 1e-6, "lr": 0, "decay_share": 0, "max_grad_norm": 0, "ema": 0}
         losses = {"value_loss": 0, "reward_loss": 0, "consistency_loss": 0, "weight_decay": 0}
         shares = {"decay_share": 1, "final_lr_share": 1, "search_share": 1, "ema": 1}
         at_least("learner", self, **counts, **amounts, **losses, search_share=0, final_lr_share=0)
         at_most("learner", self, **shares)
+        if self.consistency_loss and not self.unroll:
+            raise ValueError("learner.consistency_loss compares unrolled latents, and learner.unroll=0 unrolls none; "
+                             "set one of them to 0 and the other above")  # fmt: skip
 
     @property
     def window(self) -> int:
@@ -360,7 +364,7 @@ class Learner:
         return self._report(samples, losses, total, float(norm))
 
     def _can_fuse(self) -> bool:
-        return not self.config.consistency_loss and can_fuse(self.network)
+        return self.config.unroll > 0 and not self.config.consistency_loss and can_fuse(self.network)
 
     def _row_weights(self, samples: Sequence[Sample]) -> Tensor:
         """[N] of each row's loss in the total: every game counts the same, however many rows it has."""
@@ -369,7 +373,7 @@ class Learner:
     def _backward(self, samples: Sequence[Sample]) -> tuple[Losses, float]:
         """Losses and their weighted total; the gradients are left in the parameters."""
         config, losses = self.config, self.losses(samples)
-        unrolled = 1.0 / config.unroll
+        unrolled = 1.0 / max(1, config.unroll)
         weights = torch.full((config.unroll + 1, 1), unrolled)
         weights[0] = 1.0
         moves = config.reward_loss * losses.reward + losses.continuation + losses.next_mover
@@ -409,7 +413,7 @@ class Learner:
         self, samples: Sequence[Sample], losses: Losses, total: float, norm: float
     ) -> dict[str, dict[str, float]]:
         """Mean losses by game and head: policy and value of the sampled positions, the others over the moves."""
-        heads = ("policy", "value", "reward", "continuation", "next_mover")
+        heads = ("policy", "value", *(("reward", "continuation", "next_mover") if self.config.unroll else ()))
         with torch.no_grad():
             means = torch.stack(
                 [losses.policy[0], losses.value[0], *(getattr(losses, head).mean(0) for head in heads[2:])]

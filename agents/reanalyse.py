@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from agents.acting import SearchConfig, ValueScales, search_batch
+from agents.acting import SearchConfig, ValueScales
+from agents.alphazero import States, search_games
 from agents.network import MultiGameNetwork
 from agents.replay import ReplayBuffer
 from agents.selfplay import pad_last
@@ -22,9 +23,11 @@ def reanalyse_(
     widest = network.tables.exists.shape[1]
     places = {name: buffer.draw_positions(count, generator) for name, buffer in buffers.items()}
     stored = {name: buffers[name].read(index) for name, index in places.items()}
-    result = search_batch(
+    rules = {name: buffers[name].rules for name in places}
+    result = search_games(
         network,
         [(name, observation) for name, (observation, _, _) in stored.items()],
+        {name: States(known, buffers[name].states(places[name])) for name, known in rules.items() if known},
         legal=torch.cat([pad_last(legal, widest) for _, legal, _ in stored.values()]),
         to_play=torch.cat([to_play for _, _, to_play in stored.values()]),
         seed=torch.randint(2**62, (count * len(places),), generator=generator),

@@ -8,13 +8,16 @@ follow one another without gaps.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from agents.bounds import at_least
 from envs.game import GameSpec
+
+if TYPE_CHECKING:
+    from agents.alphazero import ExactRules
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,10 +69,14 @@ def row_fields(spec: GameSpec) -> dict[str, slice]:
     return {name: slice(end - widths[name], end) for name, end in zip(widths, ends, strict=True)}
 
 
-def ring_length(spec: GameSpec, copies: int, config: ReplayConfig, window: int) -> int:
-    """Time steps of `copies` copies that the configuration keeps; ValueError where that is less than a window."""
+def ring_length(spec: GameSpec, copies: int, config: ReplayConfig, window: int, state_bytes: int = 0) -> int:
+    """Time steps of `copies` copies that the configuration keeps; ValueError where that is less than a window.
+
+    state_bytes: of the packed state that is kept of every step.
+    """
     width = next(reversed(row_fields(spec).values())).stop
-    step_bytes = torch.Size(spec.observation.shape).numel() * spec.observation.dtype.itemsize + 4 * width + 4
+    shown = torch.Size(spec.observation.shape).numel() * spec.observation.dtype.itemsize
+    step_bytes = shown + 4 * width + 4 + state_bytes
     length = min(config.max_steps, config.max_bytes // step_bytes) // copies
     if length <= window:
         raise ValueError(
@@ -82,15 +89,19 @@ def ring_length(spec: GameSpec, copies: int, config: ReplayConfig, window: int) 
 class ReplayBuffer:
     """See the module's text. All tensors live on the CPU."""
 
-    def __init__(self, spec: GameSpec, copies: int, config: ReplayConfig, window: int, keep_next: bool = False):
-        """window: steps of a sample. keep_next: samples carry the following observations (consistency loss)."""
+    def __init__(self, spec: GameSpec, copies: int, config: ReplayConfig, window: int, keep_next: bool = False,
+                 rules: ExactRules | None = None):  # fmt: skip
+        """window: steps of a sample. keep_next: samples carry the following observations (consistency loss). rules: the
+        states are kept too, packed by them (reanalysis with the rules)."""
         self.spec, self.copies, self.config, self.window = spec, copies, config, window
-        self.keep_next = keep_next
+        self.keep_next, self.rules = keep_next, rules
+        state_bytes = rules.width if rules is not None else 0
         self.fields = row_fields(spec)
-        self.length = ring_length(spec, copies, config, window)
+        self.length = ring_length(spec, copies, config, window, state_bytes)
         shape, width = spec.observation.shape, next(reversed(self.fields.values())).stop
         self.observation = torch.zeros(self.length, copies, *shape, dtype=spec.observation.dtype)
         self.rows = torch.zeros(self.length, copies, width)  # [R, C, F]; actions up to 2**24 are exact in float32
+        self.state = torch.zeros(self.length, copies, state_bytes, dtype=torch.uint8)  # [R, C, 0] without rules
         self.mass = torch.zeros(self.length, copies)  # [R, C] priority ** priority_exponent; 0: never sampled
         self.num_added = 0  # time steps ever added
         self.largest_mass = 1.0
@@ -99,10 +110,14 @@ class ReplayBuffer:
         """Steps of single copies now stored."""
         return min(self.num_added, self.length) * self.copies
 
-    def add(self, observation: Tensor, trainable: Tensor, **step: Tensor) -> None:
-        """Append one step of all copies: every field, [C] or [C, width]."""
+    def add(self, observation: Tensor, trainable: Tensor, state: Tensor | None = None, **step: Tensor) -> None:
+        """Append one step of all copies: every field, [C] or [C, width]; state [C, W] uint8, the packed states before
+        the step, looked at where `rules` were given."""
         slot = self.num_added % self.length
         self.observation[slot] = observation
+        if self.rules is not None:
+            assert state is not None, f"{self.spec.name}: this buffer keeps states and was given none"
+            self.state[slot] = state
         parts = {**step, "trainable": trainable}
         columns = [parts[name] if parts[name].dim() == 2 else parts[name][:, None] for name in self.fields]
         torch.cat([column.to(torch.float32) for column in columns], 1, out=self.rows[slot])
@@ -178,6 +193,10 @@ class ReplayBuffer:
         legal = rows[:, self.fields["legal"]] > 0
         return self.observation.flatten(0, 1)[index], legal, rows[:, self.fields["to_play"]][:, 0].long()
 
+    def states(self, index: Tensor) -> Tensor:
+        """Packed states [N, W] uint8 at flat positions [N]; W is 0 where the buffer keeps none."""
+        return self.state.flatten(0, 1)[index]
+
     def observations(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Observations [..., *shape] and seats to move [...] int64 at flat positions [...]."""
         seats = self.rows.view(-1, self.rows.shape[2])[index][..., self.fields["to_play"]][..., 0]
@@ -196,15 +215,24 @@ class ReplayBuffer:
         self.mass.view(-1)[index] = mass
         self.largest_mass = max(self.largest_mass * 0.999, float(mass.max()))
 
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        return ("observation", "rows", "mass", *(("state",) if self.rules is not None else ()))
+
     def state_dict(self) -> dict[str, Any]:
         """The filled part of every column, and the counters."""
         filled = min(self.num_added, self.length)
-        tensors = {name: getattr(self, name)[:filled] for name in ("observation", "rows", "mass")}
+        tensors = {name: getattr(self, name)[:filled] for name in self._columns}
         return {**tensors, "num_added": self.num_added, "largest_mass": self.largest_mass}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Raises ValueError where the saved buffer was made with other sizes."""
-        for name in ("observation", "rows", "mass"):
+        if self.rules is not None and "state" not in state:
+            raise ValueError(
+                f"{self.spec.name}: the checkpoint's replay keeps no states, which reanalysis with the rules needs; "
+                "resume with learner.reanalyse=0 or with the run's own search.model"
+            )
+        for name in self._columns:
             stored, mine = state[name], getattr(self, name)
             if stored.shape[1:] != mine.shape[1:] or len(stored) > self.length:
                 raise ValueError(

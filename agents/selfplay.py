@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agents.acting import SearchConfig, ValueScales, search_batch
+from agents.acting import SearchConfig, ValueScales
+from agents.alphazero import ExactRules, States, search_games
 from agents.bounds import at_least
 from agents.encoders import label_seed
 from agents.network import MultiGameNetwork
 from agents.replay import ReplayBuffer
+from envs.batch import NativeEnvironment
 from envs.game import Environment, GameSpec, Timestep
 
 
@@ -35,8 +37,10 @@ class SelfPlayConfig:
 class Collector:
     """The copies of one game, their current timestep and what is being summed up about running episodes."""
 
-    def __init__(self, spec: GameSpec, environment: Environment, config: SelfPlayConfig, seed: int):
-        self.spec, self.environment, self.config = spec, environment, config
+    def __init__(self, spec: GameSpec, environment: Environment, config: SelfPlayConfig, seed: int,
+                 rules: ExactRules | None = None):  # fmt: skip
+        """rules: what the game is searched with; the environment then has the states. None: the learned model."""
+        self.spec, self.environment, self.config, self.rules = spec, environment, config, rules
         self.generator = torch.Generator().manual_seed(label_seed(seed, "self-play", spec.name))
         self.base_seed = label_seed(seed, "search", spec.name)
         self.num_steps = 0  # steps of every copy so far
@@ -52,6 +56,13 @@ class Collector:
         """[C] int64, different for every copy and step."""
         copies = self.environment.num_copies
         return (self.base_seed + self.num_steps * copies + torch.arange(copies)) & 0x7FFFFFFFFFFFFFFF
+
+    def states(self) -> States | None:
+        """The true positions of the copies, where the game is searched with its rules."""
+        if self.rules is None:
+            return None
+        assert isinstance(self.environment, NativeEnvironment), f"{self.spec.name} shows no states"
+        return States(self.rules, self.rules.pack(self.environment.state))
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -93,9 +104,11 @@ def collect_step(
     """Search and play one move in every copy of every game; store it; returns the episodes that ended."""
     widest = network.tables.exists.shape[1]
     steps = {name: collector.timestep for name, collector in collectors.items()}
-    result = search_batch(
+    states = {name: collector.states() for name, collector in collectors.items()}
+    result = search_games(
         network,
         [(name, step.observation) for name, step in steps.items()],
+        {name: known for name, known in states.items() if known is not None},
         legal=torch.cat([pad_last(step.legal, widest) for step in steps.values()]),
         to_play=torch.cat([step.to_play for step in steps.values()]),
         seed=torch.cat([collector.search_seeds() for collector in collectors.values()]),
@@ -114,14 +127,13 @@ def collect_step(
         scales.update(name, result.q_values[rows, :actions], result.visits[rows, :actions])
         ended[name] = _play(
             network, collector, buffers[name], result.action[rows], result.policy_target[rows, :actions],
-            result.root_value[rows, : collector.spec.num_players],
+            result.root_value[rows, : collector.spec.num_players], states[name],
         )  # fmt: skip
     return ended
 
 
-def _play(
-    network: MultiGameNetwork, collector: Collector, buffer: ReplayBuffer, action: Tensor, policy: Tensor, value: Tensor
-) -> EndedEpisodes:
+def _play(network: MultiGameNetwork, collector: Collector, buffer: ReplayBuffer, action: Tensor, policy: Tensor,
+          value: Tensor, states: States | None) -> EndedEpisodes:  # fmt: skip
     """Play `action` [C] (a random move in openings), store the step, begin what ended anew."""
     before, opening = collector.timestep, collector.opening > 0
     if bool(opening.any()):
@@ -141,6 +153,7 @@ def _play(
         root_value=value,
         final_value=final_values(network, collector.spec, after),
         trainable=~opening,
+        state=states.packed if states is not None else None,
     )
     collector.timestep = after
     collector.num_steps += 1

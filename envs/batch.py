@@ -45,6 +45,11 @@ class NativeEnvironment:
         self._no_reward = torch.zeros(num_copies, self.spec.num_players, device=self.device)
         self._state: Any = None
 
+    @property
+    def state(self) -> Any:
+        """The B positions as they are now, states of the game's own type."""
+        return self._state
+
     def _initial(self) -> Any:
         return self.game.initial(torch.as_tensor(self._seed, device=self.device).clone())
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from agents.acting import SearchConfig, ValueScales
 from agents.agent import NetworkPlayer
+from agents.alphazero import rules_of
 from agents.network import MultiGameNetwork
 from agents.rules import RulesPlayer, network_player, no_exact_rules
 from envs import registry
@@ -50,18 +51,32 @@ class LoadedRun:
         """The search settings that the run was trained with."""
         return self.config.search
 
-    def player(self, game: Game | str, simulations: int, greedy: bool = True) -> NetworkPlayer:
-        """The network as a player of one of its games; simulations 0: the raw policy."""
+    def player(
+        self, game: Game | str, simulations: int, greedy: bool = True, rules: bool | None = None
+    ) -> NetworkPlayer | RulesPlayer:
+        """The network as a player of one of its games; simulations 0: the raw policy.
+
+        rules: whether to search with the game's own rules; None: as in training. ValueError for rules that the game
+        lacks or a learned model that the run never trained.
+        """
         name = game if isinstance(game, str) else game.spec.name
         if name not in self.games:
             raise ValueError(f"{self.path} does not play {name}; it plays {', '.join(self.games)}")
+        as_trained = rules is None and rules_of(self.games[name], self.search) is not None
+        if rules or (as_trained and simulations):
+            return self.rules_player(name, simulations, greedy)
+        if simulations and not self.config.learner.unroll:
+            raise ValueError(
+                f"{self.path} was trained with learner.unroll=0: it has no learned model to search with; search with "
+                "the rules, or play the raw policy with 0 simulations"
+            )
         return NetworkPlayer(
             self.network, self.games[name].spec, self.search, self.scales[name], simulations, greedy,
             name=f"{self.path.name}@{self.step}",
         )  # fmt: skip
 
     def rules_player(self, name: str, simulations: int, greedy: bool = True) -> RulesPlayer:
-        """The network as a player that searches with the rules of the game `name` instead of its learned model."""
+        """The network as a player that searches with the rules of the game `name`, not with a learned model."""
         game = self.games[name]
         reason = no_exact_rules(game.spec, game.native)
         if reason or game.native is None:
@@ -74,6 +89,6 @@ class LoadedRun:
 
 def load_player(
     path: str | Path, game: Game, simulations: int, greedy: bool = True, checkpoint: int | None = None
-) -> NetworkPlayer:
+) -> NetworkPlayer | RulesPlayer:
     """The player of `game` from a checkpoint of the run at `path`."""
     return LoadedRun(path, checkpoint).player(game, simulations, greedy)

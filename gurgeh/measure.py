@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from agents.learner import MISSING_LOGIT, cross_entropy, unroll
-from agents.network import MultiGameNetwork, num_values, to_relative
+from agents.network import Heads, MultiGameNetwork, num_values, to_relative
 from agents.support import two_hot
 from envs.game import GameSpec
 from gurgeh.validation import FrozenSet
@@ -23,8 +23,12 @@ from monitor.measures import collect_activations, undisturbed
 CHUNK = 64  # positions in one call: fixed, so that a position's loss does not depend on how many are asked for
 
 
-def measure(network: MultiGameNetwork, sets: dict[str, FrozenSet]) -> Measure:
-    """The functions that the monitor is given; sets: game -> its frozen validation set."""
+def measure(network: MultiGameNetwork, sets: dict[str, FrozenSet], moves: int | None = None) -> Measure:
+    """The functions that the monitor is given; sets: game -> its frozen validation set.
+
+    moves: how many moves positions are followed along; None: all that the sets hold. 0 for a network whose model is
+    not trained: neither its losses nor what its trunk puts out is then looked at.
+    """
 
     def in_chunks(
         game: str, size: int, function: Callable[[FrozenSet], dict[str, np.ndarray]]
@@ -44,10 +48,10 @@ def measure(network: MultiGameNetwork, sets: dict[str, FrozenSet]) -> Measure:
         )["latent"]
 
     return Measure(
-        losses=lambda game, size: in_chunks(game, size, lambda rows: frozen_losses(network, spec(game), rows)),
+        losses=lambda game, size: in_chunks(game, size, lambda rows: frozen_losses(network, spec(game), rows, moves)),
         phase=lambda game, size: sets[game].phase[:size].numpy(),
         latents=latents,
-        activations=lambda game, size: in_chunks(game, size, lambda rows: activations(network, game, rows)),
+        activations=lambda game, size: in_chunks(game, size, lambda rows: activations(network, game, rows, moves != 0)),
     )
 
 
@@ -63,24 +67,29 @@ def _rows(frozen: FrozenSet, rows: slice) -> FrozenSet:
     return dataclasses.replace(frozen, **tensors)
 
 
-def activations(network: MultiGameNetwork, game: str, rows: FrozenSet) -> dict[str, np.ndarray]:
-    """layer -> [N, units] mean |activation| of the hidden layers that all games share."""
+def activations(network: MultiGameNetwork, game: str, rows: FrozenSet, move: bool = True) -> dict[str, np.ndarray]:
+    """layer -> [N, units] mean |activation| of the hidden layers that all games share, after one move of the learned
+    model; without `move` at the position itself."""
     index = torch.full((len(rows.phase),), network.games[game])
     latent = network.represent(game, rows.observation)
-    return collect_activations(
-        network, lambda: network.heads(network.transition(latent, index, rows.action[:, 0]), index), (torch.nn.ReLU,)
-    )
+
+    def look() -> Heads:
+        return network.heads(network.transition(latent, index, rows.action[:, 0]) if move else latent, index)
+
+    return collect_activations(network, look, (torch.nn.ReLU,))
 
 
-def frozen_losses(network: MultiGameNetwork, spec: GameSpec, frozen: FrozenSet) -> dict[str, np.ndarray]:
-    """`head@k` -> [N] nats after k unrolled moves, NaN where there is no target.
+def frozen_losses(
+    network: MultiGameNetwork, spec: GameSpec, frozen: FrozenSet, moves: int | None = None
+) -> dict[str, np.ndarray]:
+    """`head@k` -> [N] nats after k unrolled moves (at most `moves`; None: all), NaN where there is no target.
 
     Policy: -log of the mass on all optimal moves (over the legal ones at k = 0, over all the game has later). Value
     and reward: cross-entropy less the entropy of the two-hot target, so that 0 is perfect. Continuation and next
     mover: cross-entropy.
     """
     game = torch.full((len(frozen.phase),), network.games[spec.name])
-    latents = unroll(network, game, network.represent(spec.name, frozen.observation), frozen.action)
+    latents = unroll(network, game, network.represent(spec.name, frozen.observation), frozen.action[:, :moves])
     result: dict[str, np.ndarray] = {}
     exists, seats = frozen.exists, num_values(spec)
     for k, latent in enumerate(latents):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from agents.alphazero import check_search, rules_of
 from agents.replay import ring_length
 from envs import registry
 from envs.check import check
@@ -80,15 +81,18 @@ def _resume(args: argparse.Namespace, overrides: list[str]) -> tuple[RunDirector
 def _check_games(config: RunConfig) -> None:
     """Refuse, before anything is written, what would fail later: games, buffers, goals and opponents."""
     found: dict[str, str] = {}
-    for name in config.games:
-        handle = registry.make(name)
+    handles = [registry.make(name) for name in config.games]
+    for name, handle in zip(config.games, handles, strict=True):
         spec = handle.spec
         if registry.is_foreign(name):
             check(handle).require()  # a second now saves a run that breaks half-way
-        ring_length(spec, config.selfplay.copies, config.replay, config.learner.window)
+        rules = rules_of(handle, config.search) if config.learner.reanalyse else None
+        state_bytes = rules.width if rules is not None else 0
+        ring_length(spec, config.selfplay.copies, config.replay, config.learner.window, state_bytes)
         if spec.name in found:
             raise ValueError(f"{found[spec.name]} and {name} are the same game, {spec.name}; name it once")
         found[spec.name] = name
+    check_search(handles, config.search, config.learner.unroll)
     for goal in map(parse_goal, config.goals):
         if goal.game not in found:
             raise ValueError(f"a goal names {goal.game}, which the run does not play; it plays {', '.join(found)}")

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from agents.acting import ValueScales
 from agents.agent import NetworkPlayer
+from agents.alphazero import rules_of
 from agents.encoders import label_seed
 from agents.learner import Learner
 from agents.network import MultiGameNetwork
 from agents.replay import ReplayBuffer
+from agents.rules import RulesPlayer, network_player
 from agents.selfplay import Collector
 from envs import registry
 from envs.game import Game, ObservationKind
@@ -86,8 +88,13 @@ class TrainingState:
                 network.encoders.calibrate_(network.games[spec.name], shown)
         copies = config.selfplay.copies
         environment = handle.environment(copies, label_seed(config.seed, "environment", spec.name) % 2**31)
-        buffer = ReplayBuffer(spec, copies, config.replay, config.learner.window, config.learner.consistency_loss > 0)
-        self.games[spec.name] = ActiveGame(handle, Collector(spec, environment, config.selfplay, config.seed), buffer)
+        rules = rules_of(handle, config.search)
+        buffer = ReplayBuffer(
+            spec, copies, config.replay, config.learner.window, config.learner.consistency_loss > 0,
+            rules if config.learner.reanalyse else None,
+        )  # fmt: skip
+        collector = Collector(spec, environment, config.selfplay, config.seed, rules)
+        self.games[spec.name] = ActiveGame(handle, collector, buffer)
         return self.games[spec.name]
 
     def ready_buffers(self) -> dict[str, ReplayBuffer]:
@@ -99,11 +106,14 @@ class TrainingState:
             if game.buffer.num_added * game.buffer.copies >= start and game.buffer.num_added >= 2 * window
         }
 
-    def player(self, game: str, simulations: int, greedy: bool = True) -> NetworkPlayer:
-        """The present agent as a player of `game`."""
+    def player(self, game: str, simulations: int, greedy: bool = True) -> NetworkPlayer | RulesPlayer:
+        """The present agent as a player of `game`, searching as in self-play."""
+        rules, scale = self.games[game].collector.rules, self.scales[game]
+        if rules is not None and simulations:
+            return network_player(self.network, rules.game, self.config.search, scale, simulations, greedy)
         return NetworkPlayer(
-            self.network, self.games[game].handle.spec, self.config.search, self.scales[game], simulations, greedy
-        )
+            self.network, self.games[game].handle.spec, self.config.search, scale, simulations, greedy
+        )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and JSON values only."""

@@ -52,7 +52,8 @@ class Trainer:
             versions={"code": gurgeh.__version__, "config": digest},
         )  # fmt: skip
         self.frozen: dict[str, FrozenSet] = {}
-        self.measure = measure(self.state.network, self.frozen)
+        # Without a model that is trained there is nothing to follow moves with.
+        self.measure = measure(self.state.network, self.frozen, UNROLL if config.learner.unroll else 0)
         self.board: ScalarWriter | None = None
         self.resumed = resumed
         self.seconds = 0.0  # of earlier sessions of this run
@@ -144,7 +145,11 @@ class Trainer:
             {"game": spec.name, "made_from": name, "version": spec.version, "family": spec.family,
              "update": state.updates, "env_steps": state.env_steps},
         )  # fmt: skip
-        self.progress.say(f"update {state.updates}: {spec.name} joins")
+        how = ""
+        if config.search.model == "rules":
+            how = "its rules" if game.collector.rules else "the learned model, having no exact rules"
+            how = f", searched with {how}"
+        self.progress.say(f"update {state.updates}: {spec.name} joins{how}")
 
     def watch(self) -> None:
         """Tell the monitor what training uses, and let it measure what is due."""

@@ -47,13 +47,16 @@ def add_parser(subparsers: Any) -> None:
                         help="random, perfect, tactician1 or 2, mcts:N, openspiel-mcts:N, bitbully or another run "
                         "(again for more)")  # fmt: skip
     parser.add_argument(
-        "--rules", action="store_true", help="RUN searches with a native game's own rules, not with its learned model"
-    )
+        "--rules", action=argparse.BooleanOptionalAction, default=None,
+        help="RUN searches with a native game's own rules, or with its learned model (default: as in its training)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the episodes and moves (default 0)")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="step of the checkpoint (default: the newest)")
     parser.add_argument(
-        "--save", metavar="DIR", help="where the records go (default: RUN/evaluations, with --rules its folder rules)"
-    )
+        "--save", metavar="DIR",
+        help="where the records go (default: RUN/evaluations, its folder rules or learned for another search than "
+        "the training's)",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
@@ -80,8 +83,8 @@ def _built_in(args: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(f"{args.run} plays any game: name one with --game")
     if args.checkpoint is not None:
         raise ValueError(f"{args.run} has no checkpoints; leave --checkpoint out")
-    if args.rules:
-        raise ValueError(f"{args.run} has no learned model; leave --rules out")
+    if args.rules is not None:
+        raise ValueError(f"{args.run} has no learned model; leave --rules and --no-rules out")
     config = _overridden(args, EvaluationConfig())
     games = [registry.make(name) for name in args.game]
     players = [(game, built_in(args.run, game)) for game in games]
@@ -104,8 +107,9 @@ def _run(args: argparse.Namespace) -> dict[str, Any]:
     chosen = [names[name] for name in args.game] if args.game else list(loaded.games)
     if args.rules and not args.game:  # over all games of a run, those that have rules
         chosen = [name for name in chosen if _has_rules(loaded.games[name])] or chosen
-    make = loaded.rules_player if args.rules else loaded.player
-    players = [(loaded.games[name], make(name, config.simulations, config.greedy)) for name in chosen]
+    players = [
+        (loaded.games[name], loaded.player(name, config.simulations, config.greedy, args.rules)) for name in chosen
+    ]
     opponents = args.opponent
     if opponents and not args.game:  # over all games of a run, each opponent plays where it can
         players = [
@@ -113,13 +117,16 @@ def _run(args: argparse.Namespace) -> dict[str, Any]:
         ]
         if not players:
             raise ValueError(f"none of {', '.join(chosen)} can be played against {', '.join(opponents)}")
-    # The report of a run reads RUN/evaluations: what its network does with its own model.
-    own = loaded.path / "evaluations"
-    directory = Path(args.save) if args.save else own / "rules" if args.rules else own
+    # The report of a run reads RUN/evaluations: what its network does with the search that it was trained with.
+    own, as_trained = loaded.path / "evaluations", loaded.search.model == "rules"
+    rules = as_trained if args.rules is None else args.rules
+    if rules != as_trained:
+        own /= "rules" if rules else "learned"
+    directory = Path(args.save) if args.save else own
     report = evaluate_players(
         args.run, players, config, args.seed, opponents, directory, loaded.step, manifest_hash(loaded), not args.game
     )  # fmt: skip
-    return {**report, "rules": args.rules}
+    return {**report, "rules": rules}
 
 
 def _has_rules(game: Game) -> bool:

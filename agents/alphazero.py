@@ -1,0 +1,211 @@
+"""AlphaZero mode (`search.model: rules`): self-play and reanalysis search with the games' own rules.
+
+The tree holds true positions, and the network says what it thinks of each (Silver et al. 2018); its learned model is
+not asked. A game without exact rules (`agents.rules.no_exact_rules`) is searched with the learned model all the same.
+
+Shape legend: B rows of any games, C rows of one game, A actions of the widest game, P most players, W bytes of a
+packed state. True = legal. Rewards and values are per seat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from agents.acting import SearchConfig, gumbel_config, search_batch
+from agents.model import SearchModel
+from agents.network import MultiGameNetwork
+from agents.rules import Packing, no_exact_rules
+from agents.support import decode
+from envs.game import Game, NativeGame
+from search import RecurrentFn, Result, Root, Step, gumbel_muzero
+
+
+class ExactRules:
+    """The rules of one game and its states as rows of bytes [C, W] uint8, as trees and the replay buffer hold them."""
+
+    def __init__(self, game: NativeGame):
+        """ValueError where a search cannot use the rules: chance, hidden information."""
+        reason = no_exact_rules(game.spec, game)
+        if reason:
+            raise ValueError(reason)
+        first = game.initial(torch.zeros(1, dtype=torch.int64))
+        self.game, self._type, self._packing = game, type(first), Packing(first)
+        self.width = self._packing.width
+
+    def pack(self, state: Any) -> Tensor:
+        """C states of the game's own type -> [C, W] uint8, bit for bit."""
+        return self._packing.pack(state)
+
+    def unpack(self, rows: Tensor) -> Any:
+        """[C, W] uint8 -> C states of the game's own type."""
+        return self._type(*self._packing.unpack(rows))
+
+
+def rules_of(game: Game, config: SearchConfig) -> ExactRules | None:
+    """What searches of `game` use in place of the learned model; None where they use the learned model."""
+    if config.model == "learned" or game.native is None or no_exact_rules(game.spec, game.native):
+        return None
+    return ExactRules(game.native)
+
+
+def check_search(games: Sequence[Game], config: SearchConfig, unroll: int) -> None:
+    """ValueError where the games of a run cannot be searched as the configuration says.
+
+    unroll: `learner.unroll`; with 0 the learned model is never trained.
+    """
+    without = [game.spec.name for game in games if rules_of(game, config) is None]
+    if unroll == 0 and without:
+        why = "search.model is learned" if config.model == "learned" else "it has no exact rules"
+        raise ValueError(
+            f"learner.unroll=0 trains no model, but {without[0]} is searched with the learned one ({why}); set "
+            "learner.unroll to 1 or more" + (", or search.model=rules" if config.model == "learned" else "")
+        )
+    if config.model == "rules" and len(without) == len(games):
+        reason = no_exact_rules(games[0].spec, games[0].native)
+        raise ValueError(f"search.model=rules, but no game of the run has exact rules to search with: {reason}")
+
+
+class States(NamedTuple):
+    """The true positions of C rows of one game."""
+
+    rules: ExactRules
+    packed: Tensor  # [C, W] uint8
+
+
+class RulesSearchModel(SearchModel):
+    """The games' own rules as a model for the search of a mixed batch, the network judging the true positions.
+
+    The embedding of a node is its packed state, [B, W] uint8 with W the widest game's. One step is each game's rules
+    and encoder on its own rows and then the network's heads on all rows in one call; every call has the same shape.
+    """
+
+    def __init__(self, network: MultiGameNetwork, states: Sequence[tuple[str, States]], gamma: float):
+        """states: (game, its rows) in the order of the rows."""
+        sizes = [len(rows.packed) for _, rows in states]
+        names = torch.tensor([network.games[name] for name, _ in states])
+        super().__init__(network, names.repeat_interleave(torch.tensor(sizes)), gamma)
+        self.width = max(rows.rules.width for _, rows in states)
+        ends = torch.tensor(sizes).cumsum(0).tolist()
+        self.parts = [
+            (name, rows.rules, slice(end - size, end))
+            for (name, rows), size, end in zip(states, sizes, ends, strict=True)
+        ]
+
+    def root_of(self, states: Sequence[tuple[str, States]], legal: Tensor, to_play: Tensor, seed: Tensor,
+                value_scale: Tensor | None) -> Root:  # fmt: skip
+        """One root a row: the states that the model was made for; legal [B, A] bool, to_play [B], seed [B]."""
+        seen = [(name, rows.rules.game.observe(rows.rules.unpack(rows.packed))) for name, rows in states]
+        packed = [F.pad(rows.packed, (0, self.width - rows.packed.shape[1])) for _, rows in states]
+        return self.root(seen, legal, to_play, seed, value_scale)._replace(embedding=torch.cat(packed))
+
+    def step(self, embedding: Tensor, action: Tensor) -> Step:
+        """embedding [B, W] uint8, action [B] int64 -> what the rules and the network say."""
+        network, widest = self.network, self.exists.shape[1]
+        found = []
+        for name, rules, rows in self.parts:
+            game = rules.game
+            played = game.play(rules.unpack(embedding[rows, : rules.width]), action[rows])
+            legal, to_play = game.legal(played.state), game.to_play(played.state)
+            found.append((
+                network.represent(name, game.observe(played.state)),
+                _widened(rules.pack(played.state), self.width),
+                _widened(played.reward, self.num_seats),
+                played.terminated,
+                _widened(legal, widest),
+                to_play,
+            ))  # fmt: skip
+        columns = found[0] if len(found) == 1 else tuple(torch.cat(column) for column in zip(*found, strict=True))
+        latent, packed, reward, terminated, legal, to_play = columns
+        heads = network.read(latent, self.action_row, self.num_values, self.num_players)
+        return Step(
+            embedding=packed,
+            reward=reward,
+            discount=torch.where(terminated, 0.0, self.gamma),
+            prior_logits=heads.policy,
+            value=self._seats(decode(heads.value, network.bins), to_play),
+            to_play=to_play,
+            exists=legal,
+        )
+
+    def recurrent_fn(self) -> RecurrentFn:
+        """Always `step`: rules are torch code, which has no compiled form."""
+        return self.step
+
+
+def _widened(values: Tensor, size: int) -> Tensor:
+    """[C, size] with False or 0 behind."""
+    return values if values.shape[1] == size else F.pad(values, (0, size - values.shape[1]))
+
+
+class Found(NamedTuple):
+    """What the searches of a mixed batch decided, as in `search.Result` but for the tree."""
+
+    action: Tensor  # [B] int64
+    policy_target: Tensor  # [B, A] float32
+    root_value: Tensor  # [B, P] float32
+    visits: Tensor  # [B, A] int64
+    q_values: Tensor  # [B, A] float32
+
+
+def search_games(
+    network: MultiGameNetwork,
+    observations: Sequence[tuple[str, Tensor]],
+    states: Mapping[str, States],
+    legal: Tensor,
+    to_play: Tensor,
+    seed: Tensor,
+    value_scale: Tensor,
+    config: SearchConfig,
+    num_simulations: int,
+    greedy: bool,
+) -> Found:
+    """Search a mixed batch: the games of `states` with their rules, in one search, the others with the learned model,
+    in another. The other arguments are those of `agents.acting.search_batch`, and what comes out is in their order.
+    """
+
+    places = torch.arange(len(seed)).split([len(rows) for _, rows in observations])
+    results, order = [], []
+    for by_rules in (False, True):
+        chosen = [index for index, (name, _) in enumerate(observations) if (name in states) == by_rules]
+        if not chosen:
+            continue
+        rows = torch.cat([places[index] for index in chosen])
+        given = legal[rows], to_play[rows], seed[rows], value_scale[rows], config, num_simulations, greedy
+        pairs = [observations[index] for index in chosen]
+        if by_rules:
+            results.append(search_rules(network, [(name, states[name]) for name, _ in pairs], *given))
+        else:
+            results.append(search_batch(network, pairs, *given))
+        order.append(rows)
+    if len(results) == 1:
+        return Found(*(getattr(results[0], name) for name in Found._fields))
+    seats = max(result.root_value.shape[1] for result in results)
+    back = torch.argsort(torch.cat(order))
+    results = [result._replace(root_value=_widened(result.root_value, seats)) for result in results]
+    return Found(*(torch.cat([getattr(result, name) for result in results])[back] for name in Found._fields))
+
+
+@torch.inference_mode()
+def search_rules(
+    network: MultiGameNetwork,
+    states: Sequence[tuple[str, States]],
+    legal: Tensor,
+    to_play: Tensor,
+    seed: Tensor,
+    value_scale: Tensor,
+    config: SearchConfig,
+    num_simulations: int,
+    greedy: bool,
+) -> Result:
+    """Search a mixed batch with the games' rules: (game, its states) pairs in the order of the rows.
+
+    legal [B, A] bool over the widest game's actions, to_play [B], seed [B] int64, value_scale [B] float32.
+    """
+    model = RulesSearchModel(network, states, config.gamma)
+    root = model.root_of(states, legal, to_play, seed, value_scale)
+    return gumbel_muzero(root, model.recurrent_fn(), num_simulations, gumbel_config(config, greedy), check=False)
