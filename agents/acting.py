@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from agents.bounds import at_least, at_most
 from agents.model import SearchModel
 from agents.network import MultiGameNetwork
 from search import GumbelConfig, Result, RowScale, gumbel_muzero
+from search.native import NativeModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,13 @@ def gumbel_config(config: SearchConfig, greedy: bool) -> GumbelConfig:
     )
 
 
-@torch.inference_mode()
+class Prepared(NamedTuple):
+    """A search that is ready to run."""
+
+    run: Callable[[], Result]
+    detached: bool  # it reads no weights any more: it may run in another thread while the network is trained
+
+
 def search_batch(
     network: MultiGameNetwork,
     observations: Sequence[tuple[str, Tensor]],
@@ -64,10 +71,34 @@ def search_batch(
 
     legal [B, A] bool over the widest game's actions, to_play [B], seed [B] int64, value_scale [B] float32.
     """
+    return prepare_search(
+        network, observations, legal, to_play, seed, value_scale, config, num_simulations, greedy
+    ).run()  # fmt: skip
+
+
+@torch.inference_mode()
+def prepare_search(
+    network: MultiGameNetwork,
+    observations: Sequence[tuple[str, Tensor]],
+    legal: Tensor,
+    to_play: Tensor,
+    seed: Tensor,
+    value_scale: Tensor,
+    config: SearchConfig,
+    num_simulations: int,
+    greedy: bool,
+) -> Prepared:
+    """`search_batch` up to where the tree begins to grow: the roots are there, and the model's weights are packed."""
     game = torch.cat([torch.full((len(rows),), network.games[name], dtype=torch.int64) for name, rows in observations])
     model = SearchModel(network, game, config.gamma)
     root = model.root(observations, legal, to_play, seed, value_scale)
-    return gumbel_muzero(root, model.recurrent_fn(), num_simulations, gumbel_config(config, greedy), check=False)
+    recurrent_fn = model.recurrent_fn()
+
+    @torch.inference_mode()
+    def run() -> Result:
+        return gumbel_muzero(root, recurrent_fn, num_simulations, gumbel_config(config, greedy), check=False)
+
+    return Prepared(run, isinstance(recurrent_fn, NativeModel))
 
 
 class ValueScales:

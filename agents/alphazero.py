@@ -9,14 +9,15 @@ packed state. True = legal. Rewards and values are per seat.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from agents.acting import SearchConfig, gumbel_config, search_batch
+from agents.acting import SearchConfig, gumbel_config, prepare_search
 from agents.model import SearchModel
 from agents.network import MultiGameNetwork
 from agents.rules import Packing, no_exact_rules
@@ -167,9 +168,34 @@ def search_games(
     """Search a mixed batch: the games of `states` with their rules, in one search, the others with the learned model,
     in another. The other arguments are those of `agents.acting.search_batch`, and what comes out is in their order.
     """
+    return prepare_games(
+        network, observations, states, legal, to_play, seed, value_scale, config, num_simulations, greedy
+    ).run()  # fmt: skip
 
+
+class PreparedGames(NamedTuple):
+    """Searches of a mixed batch that are ready to run; see `agents.acting.Prepared`."""
+
+    run: Callable[[], Found]
+    detached: bool
+
+
+def prepare_games(
+    network: MultiGameNetwork,
+    observations: Sequence[tuple[str, Tensor]],
+    states: Mapping[str, States],
+    legal: Tensor,
+    to_play: Tensor,
+    seed: Tensor,
+    value_scale: Tensor,
+    config: SearchConfig,
+    num_simulations: int,
+    greedy: bool,
+) -> PreparedGames:
+    """`search_games` up to where the trees begin to grow."""
     places = torch.arange(len(seed)).split([len(rows) for _, rows in observations])
-    results, order = [], []
+    searches: list[Callable[[], Result]] = []
+    order, detached = [], True
     for by_rules in (False, True):
         chosen = [index for index, (name, _) in enumerate(observations) if (name in states) == by_rules]
         if not chosen:
@@ -178,16 +204,25 @@ def search_games(
         given = legal[rows], to_play[rows], seed[rows], value_scale[rows], config, num_simulations, greedy
         pairs = [observations[index] for index in chosen]
         if by_rules:
-            results.append(search_rules(network, [(name, states[name]) for name, _ in pairs], *given))
+            shown = [(name, states[name]) for name, _ in pairs]
+            searches.append(functools.partial(search_rules, network, shown, *given))
+            detached = False
         else:
-            results.append(search_batch(network, pairs, *given))
+            prepared = prepare_search(network, pairs, *given)
+            searches.append(prepared.run)
+            detached = detached and prepared.detached
         order.append(rows)
-    if len(results) == 1:
-        return Found(*(getattr(results[0], name) for name in Found._fields))
-    seats = max(result.root_value.shape[1] for result in results)
-    back = torch.argsort(torch.cat(order))
-    results = [result._replace(root_value=_widened(result.root_value, seats)) for result in results]
-    return Found(*(torch.cat([getattr(result, name) for result in results])[back] for name in Found._fields))
+
+    def run() -> Found:
+        results = [search() for search in searches]
+        if len(results) == 1:
+            return Found(*(getattr(results[0], name) for name in Found._fields))
+        seats = max(result.root_value.shape[1] for result in results)
+        back = torch.argsort(torch.cat(order))
+        results = [result._replace(root_value=_widened(result.root_value, seats)) for result in results]
+        return Found(*(torch.cat([getattr(result, name) for result in results])[back] for name in Found._fields))
+
+    return PreparedGames(run, detached)
 
 
 @torch.inference_mode()

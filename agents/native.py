@@ -102,7 +102,8 @@ def _bias(layer: torch.nn.Module) -> Tensor:
 
 
 def _numbers(tensor: Tensor) -> np.ndarray:
-    return np.ascontiguousarray(tensor.detach().float().numpy())
+    """A copy: training goes on while a search reads it."""
+    return np.array(tensor.detach().float().numpy(), order="C")
 
 
 def _whole(tensor: Tensor) -> np.ndarray:

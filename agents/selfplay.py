@@ -6,13 +6,13 @@ Shape legend: B rows of all games, C copies of one game, A actions of the widest
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from agents.acting import SearchConfig, ValueScales
-from agents.alphazero import ExactRules, States, search_games
+from agents.alphazero import ExactRules, Found, PreparedGames, States, prepare_games
 from agents.bounds import at_least
 from agents.encoders import label_seed
 from agents.network import MultiGameNetwork
@@ -94,6 +94,14 @@ def pad_last(values: Tensor, size: int) -> Tensor:
     return torch.nn.functional.pad(values, (0, size - values.shape[-1]))
 
 
+class Step(NamedTuple):
+    """One step of all copies that has been begun: what it still has to search, and where its moves will be played."""
+
+    collectors: dict[str, Collector]
+    states: dict[str, States | None]
+    search: PreparedGames
+
+
 def collect_step(
     network: MultiGameNetwork,
     collectors: dict[str, Collector],
@@ -102,10 +110,18 @@ def collect_step(
     config: SearchConfig,
 ) -> dict[str, EndedEpisodes]:
     """Search and play one move in every copy of every game; store it; returns the episodes that ended."""
+    step = begin_step(network, collectors, scales, config)
+    return finish_step(network, step, step.search.run(), buffers, scales)
+
+
+def begin_step(
+    network: MultiGameNetwork, collectors: dict[str, Collector], scales: ValueScales, config: SearchConfig
+) -> Step:
+    """Everything of `collect_step` before the trees grow."""
     widest = network.tables.exists.shape[1]
     steps = {name: collector.timestep for name, collector in collectors.items()}
     states = {name: collector.states() for name, collector in collectors.items()}
-    result = search_games(
+    search = prepare_games(
         network,
         [(name, step.observation) for name, step in steps.items()],
         {name: known for name, known in states.items() if known is not None},
@@ -119,15 +135,22 @@ def collect_step(
         num_simulations=config.simulations,
         greedy=False,
     )  # fmt: skip
+    return Step(dict(collectors), states, search)
+
+
+def finish_step(
+    network: MultiGameNetwork, step: Step, result: Found, buffers: dict[str, ReplayBuffer], scales: ValueScales
+) -> dict[str, EndedEpisodes]:
+    """Play and store the moves that the search of `step` decided on."""
     ended, first = {}, 0
-    for name, collector in collectors.items():
+    for name, collector in step.collectors.items():
         rows = slice(first, first + collector.environment.num_copies)
         first = rows.stop
         actions = collector.spec.num_actions
         scales.update(name, result.q_values[rows, :actions], result.visits[rows, :actions])
         ended[name] = _play(
             network, collector, buffers[name], result.action[rows], result.policy_target[rows, :actions],
-            result.root_value[rows, : collector.spec.num_players], states[name],
+            result.root_value[rows, : collector.spec.num_players], step.states[name],
         )  # fmt: skip
     return ended
 

@@ -53,7 +53,6 @@ class TrainingState:
     """Networks, optimiser, games, replay, schedule. `state_dict` holds all that the future depends on."""
 
     def __init__(self, config: RunConfig):
-        torch.set_num_threads(config.threads)
         self.config = config
         network = MultiGameNetwork(config.network, seed=config.seed)
         averaged = MultiGameNetwork(config.network, seed=config.seed)

@@ -12,8 +12,9 @@ from typing import Any
 
 import gurgeh
 from agents.reanalyse import reanalyse_
-from agents.selfplay import EndedEpisodes, collect_step
+from agents.selfplay import EndedEpisodes, begin_step, finish_step
 from gurgeh.brief import brief_evaluation
+from gurgeh.beside import Beside
 from gurgeh.config import RunConfig
 from gurgeh.configure import to_dict
 from gurgeh.goals import judge_brief, parse_goal
@@ -45,6 +46,7 @@ class Trainer:
     def __init__(self, run: RunDirectory, config: RunConfig, progress: Progress, resumed: int | None = None):
         """run: locked for writing. resumed: the update of the checkpoint that the state is loaded from."""
         self.run, self.config, self.progress = run, config, progress
+        self.beside = Beside(config)  # first: it sets the number of torch's threads
         self.state = TrainingState(config)
         digest = hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()
         self.monitor = Monitor(
@@ -78,33 +80,38 @@ class Trainer:
                 return False
             for name in state.schedule.due(state.updates):
                 self.introduce(name)
-            ended = collect_step(state.network, self.collectors(), self.buffers(), state.scales, config.search)
-            self.note_episodes(ended)
-            buffers = state.ready_buffers()
-            if not buffers:
-                continue
-            state.updates_owed += config.learner.updates_per_step
-            while state.updates_owed >= 1 and state.updates < config.schedule.updates and not self.reached():
-                state.updates_owed -= 1
-                if config.learner.reanalyse:
-                    reanalyse_(
-                        state.network, buffers, state.scales, config.search, config.learner.reanalyse, state.generator
-                    )
-                report = state.learner.update(buffers, config.search.gamma, config.schedule.updates)
-                for name, error in state.learner.value_errors.items():
-                    state.scales.note_error(name, error)
-                self.note_losses(report)
-                self.watch()
-                if state.updates % config.logging.every_updates == 0:
-                    self.log()
-                if config.logging.evaluate_every_updates and state.updates % config.logging.evaluate_every_updates == 0:
-                    self.evaluate_briefly()
+            step = begin_step(state.network, self.collectors(), state.scales, config.search)
+            searching = self.beside.submit(step.search)
+            self.learn()
+            self.note_episodes(finish_step(state.network, step, searching(), self.buffers(), state.scales))
             # Saved between two collecting steps, where nothing is half done.
             if state.updates // every > self.saved // every:
                 self.save()
         self.save()
         self.monitor.finish(state.updates, state.env_steps, self.measure)
         return True
+
+    def learn(self) -> None:
+        """The updates that one collecting step is worth."""
+        state, config, buffers = self.state, self.config, self.state.ready_buffers()
+        if not buffers:
+            return
+        state.updates_owed += config.learner.updates_per_step
+        while state.updates_owed >= 1 and state.updates < config.schedule.updates and not self.reached():
+            state.updates_owed -= 1
+            if config.learner.reanalyse:
+                reanalyse_(
+                    state.network, buffers, state.scales, config.search, config.learner.reanalyse, state.generator
+                )
+            report = state.learner.update(buffers, config.search.gamma, config.schedule.updates)
+            for name, error in state.learner.value_errors.items():
+                state.scales.note_error(name, error)
+            self.note_losses(report)
+            self.watch()
+            if state.updates % config.logging.every_updates == 0:
+                self.log()
+            if config.logging.evaluate_every_updates and state.updates % config.logging.evaluate_every_updates == 0:
+                self.evaluate_briefly()
 
     # -- the parts ----------------------------------------------------------------------------------------------
 
@@ -357,7 +364,8 @@ class Trainer:
         self.run.append("sessions", {"update": self.state.updates, "resumed_from": resumed, "versions": versions()})
 
     def close(self) -> None:
-        """Release files and environments."""
+        """Release files, environments and the other thread."""
+        self.beside.close()
         if self.board is not None:
             self.board.close()
         self.state.close()
