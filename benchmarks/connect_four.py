@@ -19,7 +19,8 @@ A player is measured by
   openspiel-mcts:N  the same against OpenSpiel's search (needs OpenSpiel: pip install 'gurgeh[openspiel]')
 Each measurement of a player is a line of --results as soon as it is done; what is there already is not measured again.
 Then the report and its figure are written from all lines of that file. Ratings are Bradley-Terry's, from the games
-against OpenSpiel's search, openspiel-mcts:1000 being 0, with bootstrap intervals over openings.
+against OpenSpiel's search, with bootstrap intervals over openings; openspiel-mcts:1000 is 0, or else the highest level
+that was played.
 """
 
 from __future__ import annotations
@@ -180,17 +181,18 @@ def short(record):
 
 
 def ratings(records):
-    """player -> (Elo, low, high) from all games against OpenSpiel's search over the most common number of openings."""
+    """(player -> (Elo, low, high), openings, player with Elo 0) from all games against OpenSpiel's search over the
+    most common number of openings; that player is ANCHOR, or else the highest level that was played."""
     games = [r for r in records if "points" in r["result"] and r["result"]["against"].startswith("openspiel-mcts:")]
     if not games:
-        return {}, 0
+        return {}, 0, ANCHOR
     counts = [record["result"]["openings"] for record in games]
     openings = max(set(counts), key=lambda n: (counts.count(n), n))
     games = [record for record in games if record["result"]["openings"] == openings]
     names = sorted({label(record) for record in games} | {record["result"]["against"] for record in games})
-    names = _connected(names, games)
-    if len(names) < 2:
-        return {}, openings
+    levels = {record["result"]["against"] for record in games}
+    anchor = ANCHOR if ANCHOR in levels else max(levels, key=lambda name: mcts_simulations(name) or 0)
+    names = _connected(names, games, anchor)
     units = np.zeros((openings, len(names), len(names)))
     for record in games:
         if label(record) not in names:
@@ -199,20 +201,20 @@ def ratings(records):
         points = np.asarray(record["result"]["points"])
         units[:, mine, other] += points
         units[:, other, mine] += 2 - points
-    found = rate(units, anchor=(names.index(ANCHOR), 0.0), names=names)
-    return {name: (found.elo[i], found.low[i], found.high[i]) for i, name in enumerate(names)}, openings
+    found = rate(units, anchor=(names.index(anchor), 0.0), names=names)
+    return {name: (found.elo[i], found.low[i], found.high[i]) for i, name in enumerate(names)}, openings, anchor
 
 
-def _connected(names, games):
+def _connected(names, games, anchor):
     """Those of the players that games connect with the anchor."""
-    reached, before = {ANCHOR}, set()
+    reached, before = {anchor}, set()
     while reached != before:
         before = set(reached)
         for record in games:
             pair = {label(record), record["result"]["against"]}
             if pair & reached:
                 reached |= pair
-    return [name for name in names if name in reached] if len(reached) > 1 else []
+    return [name for name in names if name in reached]
 
 
 def label(record):
@@ -256,7 +258,7 @@ def bound(value):
 def report(records, figure):
     """The report as Markdown."""
     everybody = players(records)
-    elo, openings = ratings(records)
+    elo, openings, anchor = ratings(records)
     levels = sorted({r["measure"].split(",")[0] for r in records if r["measure"].startswith("openspiel-mcts:")},
                     key=lambda name: mcts_simulations(name) or 0)  # fmt: skip
     head = ["player", "training s", "env steps", "quiet: search", "raw", "strongest", "regret", "decisive: search",
@@ -282,13 +284,13 @@ def report(records, figure):
         cells += [match_cell(lines, opponent) for opponent in ("tactician2", "bitbully", *levels)]
         if name in elo:
             middle, low, high = elo[name]
-            cells.append("0" if name == ANCHOR else f"{middle:+.0f} ({bound(low)} .. {bound(high)})")
+            cells.append("0" if name == anchor else f"{middle:+.0f} ({bound(low)} .. {bound(high)})")
         else:
             cells.append("-")
         out.append("| " + " | ".join(cells) + " |")
     note = "Elo: no games against OpenSpiel's search yet."
     if elo:
-        note = f'Elo: Bradley-Terry over {openings} openings, {ANCHOR} = 0; "open": no bound from these games.'
+        note = f'Elo: Bradley-Terry over {openings} openings, {anchor} = 0; "open": no bound from these games.'
     out += ["", note, ""]
     out += _bands(everybody, "quiet") + _bands(everybody, "positions")
     if figure:
@@ -370,8 +372,8 @@ def draw(records, path):
         axes.set_xlabel("hours of training")
         axes.set_ylabel(what)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
-    right.set_ylim(-3, 103)
+        axes.legend(fontsize=7, loc="upper left", framealpha=0.6)  # where a curve that rises is not
+        axes.set_ylim(-3 if axes is right else 35, 102)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     return True

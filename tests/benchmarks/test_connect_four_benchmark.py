@@ -70,9 +70,9 @@ def test_measures_once_and_survives_a_kill(benchmark, tmp_path, capsys):
 
 def test_ratings_of_one_pairing_are_the_logistic_difference(benchmark):
     points = [2, 2, 1, 1] * 10  # three quarters
-    elo, openings = benchmark.ratings([line("agent@5", 1000, points, simulations=64)])
+    elo, openings, anchor = benchmark.ratings([line("agent@5", 1000, points, simulations=64)])
     middle, low, high = elo["agent@5, 64 simulations"]
-    assert openings == 40
+    assert (openings, anchor) == (40, "openspiel-mcts:1000")
     assert middle == pytest.approx(400 * math.log10(3), abs=0.1)
     assert low < middle < high
     assert elo["openspiel-mcts:1000"][0] == pytest.approx(0.0, abs=1e-9)
@@ -83,7 +83,9 @@ def test_ratings_leave_out_who_never_met_the_anchor(benchmark):
     assert "far" not in benchmark.ratings(lines)[0]
     lines.append(line("near", 100, [1, 2, 1, 2]))
     assert "far" in benchmark.ratings(lines)[0]
-    assert benchmark.ratings([line("far", 100, [1, 1])]) == ({}, 2)
+    elo, openings, anchor = benchmark.ratings([line("far", 100, [1, 1])])
+    assert (openings, anchor) == (2, "openspiel-mcts:100")
+    assert elo["far"][0] == pytest.approx(0.0, abs=1e-6)  # all drawn
 
 
 def test_the_curve_is_drawn_from_the_lines(benchmark, tmp_path):
