@@ -171,8 +171,10 @@ def check_answer(answer: Any, shapes: dict[str, tuple], device: torch.device) ->
         value = getattr(answer, name)
         if value is None and name in _OPTIONAL:
             continue
-        right = isinstance(value, Tensor) and value.shape == shape and value.dtype == (dtype or torch.float32)
-        if right and value.device == device and value.layout == torch.strided:
+        if (
+            isinstance(value, Tensor) and value.shape == shape and value.dtype == (dtype or torch.float32)
+            and value.device == device and value.layout == torch.strided
+        ):  # fmt: skip
             continue  # as nearly always: no message is made up
         full = f"{type(answer).__name__}.{name}"
         tensor = check_tensor(full, value, shape, dtype, fix=f"such as torch.full({list(shape)}, ...)")
