@@ -8,15 +8,19 @@
     python benchmarks/connect_four.py                                              writes the report anew
 
 A player is measured by
-  positions    the share of its moves that keep the value, that keep the distance to the end, too, and the value that
-               is lost, over the positions of positions/connect_four-1.json: their scores are there, no solver needed
+  quiet        1,000 positions of which two plies of looking ahead do not tell the right moves from the wrong ones: the
+               share of moves that keep the value, that keep the distance to the end, too, and the value that is lost;
+               the solver's scores are in positions/connect_four-quiet-1.json, no solver is needed
+  positions    the same over 1,638 positions as games bring them, 1,000 of them decisive (a move can be wrong), most of
+               those a matter of two plies; positions/connect_four-1.json
   tactician2   400 games against the 2-ply tactician from the empty board
   bitbully     200 games against a perfect player from 100 openings that are exact draws, each from both sides
                (needs bitbully: pip install 'gurgeh[solvers]')
   openspiel-mcts:N  the same against OpenSpiel's search (needs OpenSpiel: pip install 'gurgeh[openspiel]')
 Each measurement of a player is a line of --results as soon as it is done; what is there already is not measured again.
 Then the report and its figure are written from all lines of that file. Ratings are Bradley-Terry's, from the games
-against OpenSpiel's search, openspiel-mcts:1000 being 0, with bootstrap intervals over openings.
+against OpenSpiel's search, with bootstrap intervals over openings; openspiel-mcts:1000 is 0, or else the highest level
+that was played.
 """
 
 from __future__ import annotations
@@ -47,7 +51,10 @@ from gurgeh.rundir import RunDirectory  # noqa: E402
 from gurgeh.scores import summarize  # noqa: E402
 
 SCHEMA = "connect_four/1"
-POSITIONS = HERE / "positions" / "connect_four-1.json"
+POSITIONS = {
+    "quiet": HERE / "positions" / "connect_four-quiet-1.json",
+    "positions": HERE / "positions" / "connect_four-1.json",  # and the openings
+}
 BANDS = ((3, 8), (9, 14), (15, 20), (21, 26), (27, 36))
 LEVELS = (100, 300, 1000, 3000, 10000)
 ANCHOR = "openspiel-mcts:1000"  # Elo 0
@@ -82,11 +89,12 @@ def subjects_of_run(args, game):
 
 
 def measurements(subject, args, positions, game):
-    """[(name, function that measures it)] of a subject."""
-    openings = [Opening(0, moves) for moves in positions.openings[: args.openings]]
+    """[(name, the positions or openings that it is made with, function that measures it)] of a subject."""
+    given = positions["positions"]
+    openings = [Opening(0, moves) for moves in given.openings[: args.openings]]
 
-    def judged():
-        return judge(chosen_moves(subject.player, positions, args.seed), positions, BANDS)
+    def judged(name):
+        return judge(chosen_moves(subject.player, positions[name], args.seed), positions[name], BANDS)
 
     def match(opponent, from_openings):
         number = 2 * len(openings) if from_openings else args.games
@@ -101,16 +109,15 @@ def measurements(subject, args, positions, game):
         return found
 
     # A name says what was measured: with other numbers it is another measurement.
-    yield "positions", judged
-    yield f"tactician2, {args.games} games", lambda: match("tactician2", False)
+    for name in POSITIONS:
+        yield name, positions[name], lambda name=name: judged(name)
+    yield f"tactician2, {args.games} games", given, lambda: match("tactician2", False)
     if args.solver:
-        yield f"bitbully, {len(openings)} openings", lambda: match("bitbully", True)
+        yield f"bitbully, {len(openings)} openings", given, lambda: match("bitbully", True)
     for level in args.mcts:
-        if subject.name != f"openspiel-mcts:{level}":
-            yield (
-                f"openspiel-mcts:{level}, {len(openings)} openings",
-                lambda level=level: match(f"openspiel-mcts:{level}", True),
-            )
+        opponent = f"openspiel-mcts:{level}"
+        if subject.name != opponent:
+            yield f"{opponent}, {len(openings)} openings", given, lambda opponent=opponent: match(opponent, True)
 
 
 def key(record):
@@ -143,12 +150,12 @@ def write(path, record):
 def measure(subject, args, positions, game, only=None):
     """Measure what is not in the results yet; `only`: names of measurements (default: all)."""
     done = {key(record) for record in read(args.results)}
-    for name, function in measurements(subject, args, positions, game):
+    for name, given, function in measurements(subject, args, positions, game):
         if only is not None and name not in only:
             continue
         record = {
             "schema": SCHEMA, "player": subject.name, **subject.about, "measure": name, "seed": args.seed,
-            "sha256": positions.sha256,
+            "sha256": given.sha256,
         }  # fmt: skip
         if key(record) in done:
             continue
@@ -163,7 +170,7 @@ def measure(subject, args, positions, game, only=None):
 def short(record):
     """A measurement in a few words."""
     found = record["result"]
-    if record["measure"] == "positions":
+    if record["measure"] in POSITIONS:
         part = found["decisive"]
         raw = f", raw {part['raw']['optimal']:.1%}" if "raw" in part else ""
         return f"{part['optimal']:.1%} optimal{raw}"
@@ -174,17 +181,18 @@ def short(record):
 
 
 def ratings(records):
-    """player -> (Elo, low, high) from all games against OpenSpiel's search over the most common number of openings."""
+    """(player -> (Elo, low, high), openings, player with Elo 0) from all games against OpenSpiel's search over the
+    most common number of openings; that player is ANCHOR, or else the highest level that was played."""
     games = [r for r in records if "points" in r["result"] and r["result"]["against"].startswith("openspiel-mcts:")]
     if not games:
-        return {}, 0
+        return {}, 0, ANCHOR
     counts = [record["result"]["openings"] for record in games]
     openings = max(set(counts), key=lambda n: (counts.count(n), n))
     games = [record for record in games if record["result"]["openings"] == openings]
     names = sorted({label(record) for record in games} | {record["result"]["against"] for record in games})
-    names = _connected(names, games)
-    if len(names) < 2:
-        return {}, openings
+    levels = {record["result"]["against"] for record in games}
+    anchor = ANCHOR if ANCHOR in levels else max(levels, key=lambda name: mcts_simulations(name) or 0)
+    names = _connected(names, games, anchor)
     units = np.zeros((openings, len(names), len(names)))
     for record in games:
         if label(record) not in names:
@@ -193,20 +201,20 @@ def ratings(records):
         points = np.asarray(record["result"]["points"])
         units[:, mine, other] += points
         units[:, other, mine] += 2 - points
-    found = rate(units, anchor=(names.index(ANCHOR), 0.0), names=names)
-    return {name: (found.elo[i], found.low[i], found.high[i]) for i, name in enumerate(names)}, openings
+    found = rate(units, anchor=(names.index(anchor), 0.0), names=names)
+    return {name: (found.elo[i], found.low[i], found.high[i]) for i, name in enumerate(names)}, openings, anchor
 
 
-def _connected(names, games):
+def _connected(names, games, anchor):
     """Those of the players that games connect with the anchor."""
-    reached, before = {ANCHOR}, set()
+    reached, before = {anchor}, set()
     while reached != before:
         before = set(reached)
         for record in games:
             pair = {label(record), record["result"]["against"]}
             if pair & reached:
                 reached |= pair
-    return [name for name in names if name in reached] if len(reached) > 1 else []
+    return [name for name in names if name in reached]
 
 
 def label(record):
@@ -229,7 +237,8 @@ def players(records):
 
 
 def percent(value):
-    return f"{100 * value:.1f}"
+    """Of a share; "-" where there is none."""
+    return "-" if value is None else f"{100 * value:.1f}"
 
 
 def match_cell(lines, prefix):
@@ -249,65 +258,63 @@ def bound(value):
 def report(records, figure):
     """The report as Markdown."""
     everybody = players(records)
-    elo, openings = ratings(records)
+    elo, openings, anchor = ratings(records)
     levels = sorted({r["measure"].split(",")[0] for r in records if r["measure"].startswith("openspiel-mcts:")},
                     key=lambda name: mcts_simulations(name) or 0)  # fmt: skip
-    head = ["player", "training s", "env steps", "optimal: search", "raw", "strongest", "regret", "all positions",
-            "tactician2", "bitbully", *levels, "Elo"]  # fmt: skip
+    head = ["player", "training s", "env steps", "quiet: search", "raw", "strongest", "regret", "decisive: search",
+            "raw", "tactician2", "bitbully", *levels, "Elo"]  # fmt: skip
     out = [
         f"# Connect Four, judged by a solver, {datetime.date.today()}", "",
         "`python benchmarks/connect_four.py` (its head says how everything is measured), "
         f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}.", "",
-        "optimal: share in percent of moves that keep the outcome under perfect play, over the decisive positions "
-        "(where a legal move loses value); search and raw policy. strongest: the same of moves that keep the distance "
-        "to the end, too. regret: mean loss of value a move (win 1, draw 0, loss -1). all positions: optimal, with "
-        "those counted where no move is wrong. Then scores in percent, a draw counting half, with 95 % intervals "
-        "(Wilson), and the Elo rating.", "",
+        "quiet: share in percent of moves that keep the outcome under perfect play, where two plies of looking ahead "
+        "do not tell which those are; with search, and the likeliest move of the raw policy. strongest: of moves that "
+        "keep the distance to the end, too. regret: mean loss of value a move (win 1, draw 0, loss -1). decisive: as "
+        "quiet, over positions as games bring them in which a move can be wrong. Then scores in percent, a draw "
+        "counting half, with 95 % intervals (Wilson), and the Elo rating.", "",
         "| " + " | ".join(head) + " |", "|" + "---|" * len(head),
     ]  # fmt: skip
     for name, lines in everybody.items():
         first = next(iter(lines.values()))
         cells = [name, f"{first['seconds']:.0f}" if "seconds" in first else "-", f"{first.get('env_steps', '-')}"]
-        judged = lines.get("positions")
-        if judged:
-            part = judged["result"]["decisive"]
-            cells += [percent(part["optimal"]), percent(part["raw"]["optimal"]) if "raw" in part else "-",
-                      percent(part["strongest"]), f"{part['regret']:.3f}",
-                      percent(judged["result"]["all"]["optimal"])]  # fmt: skip
-        else:
-            cells += ["-"] * 5
+        for name_of_set, fields in (("quiet", ("strongest", "regret")), ("positions", ())):
+            part = lines[name_of_set]["result"]["decisive"] if name_of_set in lines else {}
+            cells += [percent(part.get("optimal")), percent(part.get("raw", {}).get("optimal"))]
+            cells += [f"{part[f]:.3f}" if f == "regret" and part else percent(part.get(f)) for f in fields]
         cells += [match_cell(lines, opponent) for opponent in ("tactician2", "bitbully", *levels)]
         if name in elo:
             middle, low, high = elo[name]
-            cells.append("0" if name == ANCHOR else f"{middle:+.0f} ({bound(low)} .. {bound(high)})")
+            cells.append("0" if name == anchor else f"{middle:+.0f} ({bound(low)} .. {bound(high)})")
         else:
             cells.append("-")
         out.append("| " + " | ".join(cells) + " |")
     note = "Elo: no games against OpenSpiel's search yet."
     if elo:
-        note = f'Elo: Bradley-Terry over {openings} openings, {ANCHOR} = 0; "open": no bound from these games.'
+        note = f'Elo: Bradley-Terry over {openings} openings, {anchor} = 0; "open": no bound from these games.'
     out += ["", note, ""]
-    out += _bands(everybody)
+    out += _bands(everybody, "quiet") + _bands(everybody, "positions")
     if figure:
         out += [f"![the curve]({figure})", ""]
     return "\n".join(out)
 
 
-def _bands(everybody):
-    """The table by plies."""
-    judged = {name: lines["positions"]["result"] for name, lines in everybody.items() if "positions" in lines}
+def _bands(everybody, measure):
+    """The table by plies of one set of positions."""
+    judged = {name: lines[measure]["result"] for name, lines in everybody.items() if measure in lines}
     if not judged:
         return []
     some = next(iter(judged.values()))
     heads = [f"plies {a}-{b}" for a, b in BANDS]
-    out = ["## Optimal moves by ply", "",
-           "Decisive positions, with search / raw policy, in percent; a random move: first line.", "",
-           "| player | " + " | ".join(heads) + " |", "|" + "---|" * (len(heads) + 1),
-           "| random, expected | " + " | ".join(percent(band["random"]) for band in some["bands"]) + " |"]  # fmt: skip
+    out = [f"## Optimal moves by ply: {'quiet' if measure == 'quiet' else 'decisive'} positions", "",
+           "With search / raw policy, in percent.", "",
+           "| player | " + " | ".join(heads) + " |", "|" + "---|" * (len(heads) + 1)]  # fmt: skip
+    rows = {"random, expected": [percent(band.get("random")) for band in some["bands"]]}
     for name, result in judged.items():
-        cells = [percent(b["optimal"]) + (f" / {percent(b['raw']['optimal'])}" if "raw" in b else "")
-                 for b in result["bands"]]  # fmt: skip
-        out.append(f"| {name} | " + " | ".join(cells) + " |")
+        rows[name] = [
+            percent(band.get("optimal")) + (f" / {percent(band['raw']['optimal'])}" if "raw" in band else "")
+            for band in result["bands"]
+        ]
+    out += [f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows.items()]
     counts = ", ".join(f"{head}: {band['positions']}" for head, band in zip(heads, some["bands"]))
     return [
         *out,
@@ -336,44 +343,44 @@ def draw(records, path):
     left, middle, right = figure.subplots(1, 3)
     colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(BANDS)))
     for number, ((run, simulations), curve) in enumerate(runs.items()):
-        judged = [lines["positions"] for lines in curve if "positions" in lines]
+        style = dict(color=f"C{number}", marker="o", markersize=3)
+        judged = [lines["quiet"] for lines in curve if "quiet" in lines]
         hours = [record["seconds"] / 3600 for record in judged]
         parts = [record["result"] for record in judged]
-        style = dict(color=f"C{number}", marker="o", markersize=3)
         left.plot(hours, [100 * p["decisive"]["optimal"] for p in parts], **style, label=f"{run}, search {simulations}")
         raw = [100 * p["decisive"]["raw"]["optimal"] if "raw" in p["decisive"] else np.nan for p in parts]
         left.plot(hours, raw, **style, linestyle="--", label=f"{run}, raw policy")
         if number == len(runs) - 1:  # one run's bands: the last one's
             for b, (first, last) in enumerate(BANDS):
-                values = [100 * p["bands"][b]["optimal"] for p in parts]
+                values = [100 * p["bands"][b].get("optimal", np.nan) for p in parts]
                 middle.plot(hours, values, color=colours[b], marker="o", markersize=3, label=f"plies {first}-{last}")
-            middle.set_title(f"by ply, with search ({run})")
+            middle.set_title(f"quiet positions by ply, with search ({run})")
         for k, opponent in enumerate(_opponents(curve)):
             points = [(lines[m]["seconds"] / 3600, 100 * lines[m]["result"]["score"]["mean"])
                       for lines in curve for m in lines if m.startswith(opponent + ",")]  # fmt: skip
             right.plot(*zip(*points), color=f"C{k}", marker="o", markersize=3, linestyle="-" if number == 0 else ":",
                        label=f"{opponent} ({run})" if len(runs) > 1 else opponent)  # fmt: skip
     for name, dots in (("random", (0, (1, 1))), ("tactician2", (0, (4, 2)))):
-        found = everybody.get(name, {}).get("positions")
+        found = everybody.get(name, {}).get("quiet")
         if found:
             share = 100 * found["result"]["decisive"]["optimal"]
             left.axhline(share, color="grey", linewidth=1, linestyle=dots, label=name)
-    left.set_title("decisive positions")
+    left.set_title("quiet positions")
     right.set_title("score against")
     right.axhline(50, color="grey", linewidth=0.5)
     for axes, what in ((left, "optimal moves, %"), (middle, "optimal moves, %"), (right, "score, %")):
         axes.set_xlabel("hours of training")
         axes.set_ylabel(what)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
-    right.set_ylim(-3, 103)
+        axes.legend(fontsize=7, loc="upper left", framealpha=0.6)  # where a curve that rises is not
+        axes.set_ylim(-3 if axes is right else 35, 102)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     return True
 
 
 def _opponents(curve):
-    names = {measure.split(",")[0] for lines in curve for measure in lines if measure != "positions"}
+    names = {measure.split(",")[0] for lines in curve for measure in lines if measure not in POSITIONS}
     return sorted(names, key=lambda name: (mcts_simulations(name) or 0, name))
 
 
@@ -397,7 +404,6 @@ def arguments(given=None):
     parser.add_argument("--quick", action="store_true", help="40 games against tactician2, 10 openings, mcts 100")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--positions", type=Path, default=POSITIONS)
     parser.add_argument("--results", type=Path, default=HERE / "results" / "connect_four.jsonl")
     parser.add_argument("--out", type=Path, help="the report (default: DATE-connect-four.md beside the results)")
     args = parser.parse_args(given)
@@ -414,7 +420,7 @@ def main(given=None) -> int:
     torch.set_num_threads(args.threads)
     game = registry.make("connect_four")
     try:
-        positions = load_positions(args.positions, game)
+        positions = {name: load_positions(path, game) for name, path in POSITIONS.items()}
         for name in args.player:
             if not is_built_in(name):
                 raise ValueError(f"--player {name}: not a built-in player; give the folder of a run with --run")

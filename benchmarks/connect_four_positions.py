@@ -35,7 +35,8 @@ from gurgeh.bitbully_player import ILLEGAL, BitbullyPlayer, BitbullySolver  # no
 from gurgeh.positions import play_out, save_positions  # noqa: E402
 
 PLIES, DECISIVE, OPENINGS = range(3, 37), 1000, 100
-QUIET_MOST, QUIET_TRIES = 38, 500  # --quiet: at most so many of a ply, of so many that the solver is asked about
+# --quiet: at most so many of a ply, of so many that the solver is asked about, of so many games
+QUIET_MOST, QUIET_TRIES, QUIET_LOOKS = 38, 250, 2000
 RANDOM_MOVES = (0.05, 0.15, 0.3, 0.6)  # chances of a random move; one for each game
 BOOK = 12  # plies that bitbully's opening book covers: later positions cost it up to a second each
 MAKER = "benchmarks/connect_four_positions.py"
@@ -78,15 +79,14 @@ def pool(game, players, games_each, seed):
     return moves
 
 
-def key(native, moves):
-    """The same for a position and its mirror image, however it was reached."""
-    stones = native.observe(play_out(native, [moves]))[0]
-    return min(stones.numpy().tobytes(), stones.flip(2).contiguous().numpy().tobytes()), len(moves)
+def key(native, state):
+    """The same for one position [1] and its mirror image, however it was reached."""
+    stones = native.observe(state)[0]
+    return min(stones.numpy().tobytes(), stones.flip(2).contiguous().numpy().tobytes()), int(stones.sum())
 
 
-def judged(solver, native, moves):
-    """(scores with None where illegal, decisive, value)."""
-    state = play_out(native, [moves])
+def judged(solver, state):
+    """(scores with None where illegal, decisive, value) of one position [1]."""
     scores = solver.scores(state)[0].tolist()
     legal = [score for score in scores if score != ILLEGAL]
     signs = {(score > 0) - (score < 0) for score in legal}
@@ -105,12 +105,13 @@ def choose(games, solver, native, seed):
             if number in used or len(games[number]) <= ply:  # the game must go on from here
                 continue
             moves = games[number][:ply]
-            name = key(native, moves)
+            state = play_out(native, [moves])
+            name = key(native, state)
             if name in seen:
                 continue
             used.add(number)
             seen.add(name)
-            scores, counts, _ = judged(solver, native, moves)
+            scores, counts, _ = judged(solver, state)
             found.append((moves, scores))
             decisive, total = decisive + counts, total + 1
             if decisive == wanted:
@@ -127,24 +128,23 @@ def choose_quiet(games, solver, game, seed):
     order = torch.randperm(len(games), generator=torch.Generator().manual_seed(seed)).tolist()
     used, seen, found = set(), set(), {}
     for ply in reversed(PLIES):
-        numbers = [number for number in order if number not in used and len(games[number]) > ply]
+        numbers = [number for number in order if number not in used and len(games[number]) > ply][:QUIET_LOOKS]
         states = play_out(native, [games[number][:ply] for number in numbers])
         alike = tactician.act_on_state(states, torch.zeros(len(numbers), dtype=torch.int64)).policy > 0
         found[ply], tried = [], 0
         for row, number in enumerate(numbers):
             if len(found[ply]) == QUIET_MOST or tried == QUIET_TRIES:
                 break
-            moves = games[number][:ply]
-            name = key(native, moves)
-            if int(alike[row].sum()) < 2 or name in seen:
+            state = take(states, torch.tensor([row]))
+            if int(alike[row].sum()) < 2 or key(native, state) in seen:
                 continue
             tried += 1
-            scores, _, value = judged(solver, native, moves)
+            scores, _, value = judged(solver, state)
             signs = {(scores[move] > 0) - (scores[move] < 0) for move in alike[row].nonzero()[:, 0].tolist()}
             if value in signs and len(signs) > 1:
                 used.add(number)
-                seen.add(name)
-                found[ply].append((moves, scores))
+                seen.add(key(native, state))
+                found[ply].append((games[number][:ply], scores))
         print(f"ply {ply}: {len(found[ply])} quiet of {tried} tried", flush=True)
     if sum(map(len, found.values())) < DECISIVE:
         raise SystemExit("the pool has too few games: make it larger")
@@ -161,13 +161,14 @@ def drawn_openings(solver, native, seed):
         plies = 4 + len(found) % 5
         moves = torch.randint(7, (plies,), generator=generator).tolist()
         try:
-            name = key(native, moves)
+            state = play_out(native, [moves])
         except ValueError:  # a full column, or the game is over
             continue
+        name = key(native, state)
         if name in seen:
             continue
         seen.add(name)
-        _, decisive, value = judged(solver, native, moves)
+        _, decisive, value = judged(solver, state)
         if decisive and value == 0:
             found.append(moves)
     return found

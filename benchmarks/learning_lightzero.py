@@ -46,11 +46,11 @@ VERSION = "0.2.0"
 PACKAGES = (
     ["torch==2.13.0", "numpy<2"],
     ["--no-deps", f"LightZero=={VERSION}", "DI-engine==0.5.3"],
-    ["gymnasium==0.28.0", "gym==0.25.1", "wandb", "tensorboardX", "matplotlib", "opencv-python-headless", "easydict",
-     "pympler", "xxhash", "einops", "line_profiler", "pyyaml", "cloudpickle", "tabulate", "requests", "click",
-     "URLObject>=2.4.0", "yapf", "responses", "pretty_errors", "tqdm", "numexpr", "treevalue", "DI-treetensor",
-     "DI-toolkit", "h5py", "mpire", "pynng", "redis", "transformers", "imageio", "pygame", "trueskill", "hbutils",
-     "dill", "pandas", "scipy"],
+    ["numpy<2", "gymnasium==0.28.0", "gym==0.25.1", "wandb", "tensorboardX", "matplotlib",
+     "opencv-python-headless<4.12", "easydict", "pympler", "xxhash", "einops", "line_profiler", "pyyaml", "cloudpickle",
+     "tabulate", "requests", "click", "URLObject>=2.4.0", "yapf", "responses", "pretty_errors", "tqdm", "numexpr",
+     "treevalue", "DI-treetensor", "DI-toolkit", "h5py", "mpire", "pynng", "redis", "transformers", "imageio",
+     "pygame", "trueskill", "hbutils", "dill", "pandas<3", "scipy", "flask", "hickle", "psutil"],
 )  # fmt: skip
 GAMES = ("cartpole", "tictactoe", "tictactoe-bot")
 EVERY = 25  # our updates between two judgements

@@ -177,7 +177,11 @@ def _solve(game: NativeGame, max_positions: int, max_bytes: int) -> Solution:
     optimal = np.zeros((num_positions, -(-num_actions // 8)), np.uint8)
     if not _induce_layers(layers, num_actions, value, optimal):
         _induce_sweeps(spec.name, layers, num_actions, value, optimal)
-    return _collect(game, packing, layers, value, optimal, num_positions + num_ended, max_bytes)
+    ply = torch.cat([torch.full((len(layer.keys),), depth) for depth, layer in enumerate(layers)])
+    keys, mover = np.concatenate([layer.keys for layer in layers]), torch.cat([layer.mover for layer in layers])
+    layers.clear()  # gives back their memory before the tensors are made
+    own = torch.from_numpy(value) * (1 - 2 * mover) + 0.0  # seat 0's view to the mover's
+    return assemble(game, packing, keys, ply, own.float(), optimal, num_positions + num_ended, max_bytes)
 
 
 def _enumerate(game: NativeGame, packing: StatePacking, max_positions: int, max_bytes: int) -> tuple[list[_Layer], int]:
@@ -300,21 +304,20 @@ def _induce_sweeps(name: str, layers: list[_Layer], num_actions: int, value: np.
             raise ValueError(f"{name}: positions repeat within a game; backward induction needs a game without loops")
 
 
-def _collect(
+def assemble(
     game: NativeGame,
     packing: StatePacking,
-    layers: list[_Layer],
-    value: np.ndarray,
+    keys: np.ndarray,
+    ply: Tensor,
+    value: Tensor,
     optimal: np.ndarray,
     num_reachable: int,
     max_bytes: int,
 ) -> Solution:
-    """The solution as tensors, written chunk by chunk; `layers` is emptied on the way."""
-    spec, at = game.spec, 0
+    """The solution of the states of `keys` [M]: what the rules say of them, written chunk by chunk, and what was found out:
+    ply [M] int64, value [M] float32 (the mover's view), optimal [M, ceil(A / 8)] uint8, eight moves a byte."""
+    spec = game.spec
     whole: dict[str, Any] = {}
-    ply = torch.cat([torch.full((len(layer.keys),), depth) for depth, layer in enumerate(layers)])
-    keys = np.concatenate([layer.keys for layer in layers])
-    layers.clear()
     states: list[Tensor] = []
     for at in range(0, len(keys), _CHUNK):
         rows = slice(at, min(at + _CHUNK, len(keys)))
@@ -335,9 +338,8 @@ def _collect(
             whole[name][rows] = part
         for into, part in zip(states, state, strict=True):
             into[rows] = part
-    value_of_mover = torch.from_numpy(value) * (1 - 2 * whole["to_play"]) + 0.0
     return Solution(
-        game=spec.name, version=spec.version, value=value_of_mover.float(), ply=ply, num_reachable=num_reachable,
+        game=spec.name, version=spec.version, value=value, ply=ply, num_reachable=num_reachable,
         state=packing.type(*states), **whole,
     )  # fmt: skip
 

@@ -39,7 +39,7 @@ def check_number(name: str, value: Any, low: float, high: float = LARGEST) -> No
 
 def check_count(name: str, value: Any, low: int = 1) -> None:
     """ValueError unless `value` is a whole number, at least `low` and no more than an int32 holds."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+    if type(value) is not int and (isinstance(value, bool) or not isinstance(value, numbers.Integral)):
         raise ValueError(f"{name} must be a whole number, found {value!r}; int(...) makes one")
     if int(value) < low:
         raise ValueError(f"{name} must be at least {low}, found {value}")
@@ -57,7 +57,8 @@ def check_kind(name: str, value: Any, kinds: type | tuple[type, ...], fix: str) 
 
 def check_call(root: Any, root_kind: type, num_simulations: Any, engine: Any, **functions: Any) -> None:
     """ValueError if an argument of a search is of the wrong kind, or a batch empty."""
-    check_kind("root", root, root_kind, f"its fields are {', '.join(root_kind._fields)}")  # pyright: ignore[reportAttributeAccessIssue]
+    if not isinstance(root, root_kind):
+        check_kind("root", root, root_kind, f"its fields are {', '.join(root_kind._fields)}")  # pyright: ignore[reportAttributeAccessIssue]
     check_count("num_simulations", num_simulations)
     for name, function in functions.items():
         if not callable(function):
@@ -167,9 +168,15 @@ def check_step(step: Step, root: Root, batch: int) -> None:
 def check_answer(answer: Any, shapes: dict[str, tuple], device: torch.device) -> None:
     """ValueError if a field of a model's answer, a NamedTuple of tensors, has another shape, type or device."""
     for name, (shape, dtype) in shapes.items():
-        value, full = getattr(answer, name), f"{type(answer).__name__}.{name}"
+        value = getattr(answer, name)
         if value is None and name in _OPTIONAL:
             continue
+        if (
+            isinstance(value, Tensor) and value.shape == shape and value.dtype == (dtype or torch.float32)
+            and value.device == device and value.layout == torch.strided
+        ):  # fmt: skip
+            continue  # as nearly always: no message is made up
+        full = f"{type(answer).__name__}.{name}"
         tensor = check_tensor(full, value, shape, dtype, fix=f"such as torch.full({list(shape)}, ...)")
         if tensor.is_complex() or (dtype is None and tensor.dtype == torch.bool):
             raise ValueError(f"{full} must hold real numbers, found {tensor.dtype}; convert it with .to(torch.float32)")

@@ -352,6 +352,7 @@ def test_states_of_any_type_are_told_apart():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     ("name", "value"),
     [("hex:4", 1), ("mnk:4x4x3", 1), ("mnk:5x4x4:gravity", 0)],  # Nash: who begins wins Hex on every board
@@ -361,6 +362,7 @@ def test_known_values_of_millions_of_positions(name, value):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_four_in_a_row_on_4_x_4_has_as_many_won_positions_as_oeis_says():
     """OEIS A317573 and A317574, row 4: positions up to rotation and reflection that X, or O, wins after k plies.
 

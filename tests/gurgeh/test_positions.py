@@ -13,6 +13,8 @@ from gurgeh.evaluate import Chosen, chosen_moves
 from gurgeh.positions import ILLEGAL, judge, load_positions, play_out, save_positions
 
 FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "positions" / "connect_four-1.json"
+QUIET = FILE.with_name("connect_four-quiet-1.json")
+SHA256_QUIET = "d6baa5fe97d9e2e03e30014bb43067fad5fd5bb37ea52d11841a7d920e7fbde9"
 SHA256 = "60d870fb4c77cd6015b107c9e2620991cf9c99347c7341428473f05f18536a4b"
 GAME = make("connect_four")
 
@@ -20,6 +22,11 @@ GAME = make("connect_four")
 @pytest.fixture(scope="module")
 def positions():
     return load_positions(FILE, GAME)
+
+
+@pytest.fixture(scope="module")
+def quiet():
+    return load_positions(QUIET, GAME)
 
 
 def winner(stones):
@@ -39,9 +46,18 @@ def score(mine, theirs, column):
     return -max(score(theirs, after, c) for c in range(7) if (5, c) not in after | theirs)
 
 
-def test_the_file_is_the_one_that_was_fixed(positions):
+def test_the_files_are_those_that_were_fixed(positions, quiet):
     """Results name this hash; another set of positions is another file."""
     assert positions.sha256 == SHA256
+    assert quiet.sha256 == SHA256_QUIET
+
+
+@pytest.mark.parametrize("which", ["positions", "quiet"])
+def test_no_position_is_there_twice_or_mirrored(which, request):
+    positions = request.getfixturevalue(which)
+    boards = [tuple(map(tuple, view.flatten(0, 1).tolist())) for view in positions.observation]
+    names = {(min(board, tuple(row[::-1] for row in board)), ply) for board, ply in zip(boards, positions.ply.tolist())}
+    assert len(names) == len(positions)
 
 
 def test_what_the_file_holds(positions):
@@ -49,11 +65,17 @@ def test_what_the_file_holds(positions):
     assert len(positions.openings) == 100
     counts = positions.ply[positions.decisive].bincount(minlength=37).tolist()
     assert counts == [0] * 3 + [30] * 14 + [29] * 20
-    views = [view.numpy().tobytes() for view in positions.observation]
-    mirrored = [view.flip(2).contiguous().numpy().tobytes() for view in positions.observation]
-    plies = positions.ply.tolist()
-    names = {(min(view, mirror), ply) for view, mirror, ply in zip(views, mirrored, plies)}
-    assert len(names) == len(positions)  # nothing twice, no mirror images
+
+
+def test_quiet_positions_are_not_settled_by_tactics(quiet):
+    """The 2-ply tactician sees no difference between moves of which some are right and some wrong."""
+    assert len(quiet) == 1000
+    assert bool(quiet.decisive.all())
+    alike = TacticianPlayer(GAME.native).act_on_state(quiet.state, torch.arange(1000)).policy > 0
+    assert bool((alike & quiet.optimal).any(1).all())
+    assert bool((alike & ~quiet.optimal).any(1).all())
+    found = judge(chosen_moves(TacticianPlayer(GAME.native), quiet), quiet, [])["decisive"]
+    assert found["optimal"] < 0.6
 
 
 def test_late_scores_equal_an_exhaustive_search(positions):
@@ -68,18 +90,27 @@ def test_late_scores_equal_an_exhaustive_search(positions):
         assert positions.score[i].tolist() == found
 
 
-def test_scores_equal_bitbullys(positions):
+@pytest.mark.parametrize("which", ["positions", "quiet"])
+def test_scores_equal_bitbullys(which, request):
     pytest.importorskip("bitbully", reason="needs pip install 'gurgeh[solvers]'")
     pytest.importorskip("bitbully_databases", reason="needs pip install 'gurgeh[solvers]'")
     from gurgeh.bitbully_player import BitbullySolver
 
+    positions = request.getfixturevalue(which)
     rows = torch.randperm(len(positions), generator=torch.Generator().manual_seed(1))[:50]
     solver = BitbullySolver()
     state = type(positions.state)(*(part[rows] for part in positions.state))
     assert torch.equal(solver.scores(state), positions.score[rows])
-    openings = solver.scores(play_out(GAME.native, positions.openings[::4]))
-    assert (openings.amax(1) == 0).all()
-    assert ((openings < 0) & (openings != ILLEGAL)).any(1).all()
+
+
+def test_openings_are_drawn(positions):
+    pytest.importorskip("bitbully", reason="needs pip install 'gurgeh[solvers]'")
+    pytest.importorskip("bitbully_databases", reason="needs pip install 'gurgeh[solvers]'")
+    from gurgeh.bitbully_player import BitbullySolver
+
+    scores = BitbullySolver().scores(play_out(GAME.native, positions.openings))
+    assert (scores.amax(1) == 0).all()
+    assert ((scores < 0) & (scores != ILLEGAL)).any(1).all()
 
 
 def test_perfect_play_is_perfect(positions):
