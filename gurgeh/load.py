@@ -23,7 +23,7 @@ class LoadedRun:
         """checkpoint: its update; None: the newest. ValueError for a damaged file or a run without checkpoints."""
         run = RunDirectory.open(path)
         self.path, self.config = run.path, from_dict(RunConfig, run.config)
-        self.step, state = run.load_checkpoint(checkpoint)
+        self.step, state = run.load_weights(checkpoint)
         self.network = MultiGameNetwork(self.config.network, seed=self.config.seed)
         self.games: dict[str, Game] = {}
         for name, saved in state["games"].items():

@@ -313,21 +313,21 @@ class Trainer:
                     f"the weights {name} are no longer finite at update {state.updates}; nothing was saved over the "
                     f"checkpoint of update {self.run.latest_step()}. Lower learner.lr (now {self.config.learner.lr})"
                 )
-        self.run.save_checkpoint(
-            state.updates,
-            {
-                **state.state_dict(),
-                "monitor": self.monitor.state_dict(),
-                "trainer": {
-                    "seconds": self.elapsed(),
-                    "evaluating": self.evaluating,
-                    "met": self.met,
-                    "scores": {name: list(score) for name, score in self.scores.items()},
-                    "sums": self._sums,
-                },
+        content = {
+            **state.state_dict(),
+            "monitor": self.monitor.state_dict(),
+            "trainer": {
+                "seconds": self.elapsed(),
+                "evaluating": self.evaluating,
+                "met": self.met,
+                "scores": {name: list(score) for name, score in self.scores.items()},
+                "sums": self._sums,
             },
-            keep=self.config.checkpoint.keep,
-        )
+        }
+        every = self.config.checkpoint.snapshot_every_updates
+        if every and state.updates // every > self.saved // every:
+            self.run.save_snapshot(state.updates, content)  # first: a resume removes it if the checkpoint fails
+        self.run.save_checkpoint(state.updates, content, keep=self.config.checkpoint.keep)
         self.saved = state.updates
 
     def load(self, step: int, saved: dict[str, Any]) -> None:

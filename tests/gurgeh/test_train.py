@@ -152,6 +152,20 @@ def test_measuring_changes_nothing(base, tmp_path, setting):
         assert 0 <= evaluated[-1]["games"]["tictactoe"]["optimal"] <= 1
 
 
+@pytest.mark.parametrize("number", [2, 3])
+def test_any_number_of_threads_gives_the_same_run(base, tmp_path, number):
+    threads = [f"threads={number}"]
+    assert train(tmp_path, "--name", "r", *TWO, *threads) == 0
+    for stream in STREAMS:
+        mine, theirs = ([without_time(line) for line in lines(run, stream)] for run in (base, tmp_path / "r"))
+        if stream in ("monitor", "ledger", "events"):  # which carry a digest of the configuration
+            assert len(mine) == len(theirs)
+            continue
+        assert mine == theirs, stream
+    different = differences(state(base), state(tmp_path / "r"))
+    assert [path for path in different if path.startswith(("/learner", "/games", "/scales"))] == []
+
+
 CHILD = """
 import os, random, signal, sys, threading, time
 from gurgeh import cli, train
@@ -159,16 +173,16 @@ from gurgeh import cli, train
 number, seed, low, high = (int(word) for word in sys.argv[1:5])
 moment = random.Random(seed)
 left, delay = moment.randint(low, high), moment.random() * 0.03
-collect = train.collect_step
+begin = train.begin_step
 
 def counted(*arguments):
     global left
     left -= 1
     if left == 0:  # the signal comes from another thread, somewhere in the steps that follow
         threading.Thread(target=lambda: (time.sleep(delay), os.kill(os.getpid(), number)), daemon=True).start()
-    return collect(*arguments)
+    return begin(*arguments)
 
-train.collect_step = counted
+train.begin_step = counted
 sys.exit(cli.main(sys.argv[5:]))
 """
 
