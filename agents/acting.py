@@ -12,7 +12,7 @@ from torch import Tensor
 from agents.bounds import at_least, at_most
 from agents.model import SearchModel
 from agents.network import MultiGameNetwork
-from search import GumbelConfig, Result, RowScale, gumbel_muzero
+from search import GumbelConfig, PUCTConfig, RecurrentFn, Result, Root, RowScale, gumbel_muzero, muzero
 from search.native import NativeModel
 
 
@@ -30,6 +30,9 @@ class SearchConfig:
     """Weight of a difference of value that is one unit of the game's own scale, times (50 + most visits)."""
     noise_weight: float = 0.0
     """How far the typical error of the values widens the game's unit: differences below it are noise."""
+    policy: Literal["gumbel", "puct"] = "gumbel"
+    """How simulations are spent: Gumbel MuZero's sequential halving, or MuZero's PUCT, whose policy target is the share
+    of visits; max_considered, value_weight and noise_weight are for gumbel alone."""
     model: Literal["learned", "rules"] = "learned"
     """What positions to come are taken from: the learned model (MuZero), or the games' own rules (AlphaZero) where a
     game has exact ones; games that have none are then searched with the learned model all the same."""
@@ -47,6 +50,14 @@ def gumbel_config(config: SearchConfig, greedy: bool) -> GumbelConfig:
         value_scale=config.value_weight,
         unit=RowScale(),
     )
+
+
+def decide(root: Root, recurrent_fn: RecurrentFn, num_simulations: int, config: SearchConfig, greedy: bool) -> Result:
+    """The search that `config` names; greedy leaves all noise out."""
+    if config.policy == "puct":
+        rules = PUCTConfig(dirichlet_fraction=0.0 if greedy else 0.25, temperature=0.0 if greedy else 1.0)
+        return muzero(root, recurrent_fn, num_simulations, rules, check=False)
+    return gumbel_muzero(root, recurrent_fn, num_simulations, gumbel_config(config, greedy), check=False)
 
 
 class Prepared(NamedTuple):
@@ -96,7 +107,7 @@ def prepare_search(
 
     @torch.inference_mode()
     def run() -> Result:
-        return gumbel_muzero(root, recurrent_fn, num_simulations, gumbel_config(config, greedy), check=False)
+        return decide(root, recurrent_fn, num_simulations, config, greedy)
 
     return Prepared(run, isinstance(recurrent_fn, NativeModel))
 

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from agents.acting import SearchConfig, gumbel_config, prepare_search
+from agents.acting import SearchConfig, decide, prepare_search
 from agents.model import SearchModel
 from agents.network import MultiGameNetwork
 from agents.rules import Packing, no_exact_rules
 from agents.support import decode
 from envs.game import Game, NativeGame
-from search import RecurrentFn, Result, Root, Step, gumbel_muzero
+from search import RecurrentFn, Result, Root, Step
 
 
 class ExactRules:
@@ -243,4 +243,4 @@ def search_rules(
     """
     model = RulesSearchModel(network, states, config.gamma)
     root = model.root_of(states, legal, to_play, seed, value_scale)
-    return gumbel_muzero(root, model.recurrent_fn(), num_simulations, gumbel_config(config, greedy), check=False)
+    return decide(root, model.recurrent_fn(), num_simulations, config, greedy)

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from agents.acting import SearchConfig, gumbel_config
+from agents.acting import SearchConfig, decide
 from agents.network import MultiGameNetwork
 from agents.player import Decision, choose_uniformly
 from envs.game import GameSpec, NativeGame
 from envs.solver import take
-from search import PUCTConfig, Root, Step, TreeRange, Unvisited, gumbel_muzero, muzero, noise
+from search import PUCTConfig, Root, Step, TreeRange, Unvisited, muzero, noise
 
 _PATH = 0xD1342543DE82EF95 - 2**64  # odd: keys of different paths differ; noise.uniform mixes them further
 _ROLLOUT, _ORDER = 1 << 20, 1 << 21  # streams of `noise.uniform`: far from those of search
@@ -240,9 +240,9 @@ def network_player(
                          "policy, which looks at no rules")  # fmt: skip
     model = RulesModel(game, NetworkOpinion(network, game), config.gamma)
 
-    def decide(root: Root) -> Decision:
-        result = gumbel_muzero(root, model.step, simulations, gumbel_config(config, greedy))
+    def choose(root: Root) -> Decision:
+        result = decide(root, model.step, simulations, config, greedy)
         prior = root.prior_logits.masked_fill(~root.legal, -torch.inf).softmax(1)
         return Decision(result.action, result.policy_target, prior, result.root_value, result.visits)
 
-    return RulesPlayer(model, decide, name, value_scale)
+    return RulesPlayer(model, choose, name, value_scale)
