@@ -25,8 +25,8 @@ class CheckpointConfig:
     keep: int = 2
     """Complete checkpoints that stay on disk."""
     snapshot_every_updates: int = 0
-    """Updates between two snapshots: the weights alone, which stay for good, to measure a curve over training with. They
-    are taken with the checkpoints; 0: none."""
+    """Updates between two snapshots: the weights alone, which stay for good, to measure a curve over training with.
+    They are taken with the checkpoints; 0: none."""
 
     def __post_init__(self) -> None:
         at_least("checkpoint", self, every_updates=1, keep=1, snapshot_every_updates=0)

@@ -13,8 +13,8 @@ from typing import Any
 import gurgeh
 from agents.reanalyse import reanalyse_
 from agents.selfplay import EndedEpisodes, begin_step, finish_step
-from gurgeh.brief import brief_evaluation
 from gurgeh.beside import Beside
+from gurgeh.brief import brief_evaluation
 from gurgeh.config import RunConfig
 from gurgeh.configure import to_dict
 from gurgeh.goals import judge_brief, parse_goal
