@@ -314,7 +314,7 @@ def assemble(
     num_reachable: int,
     max_bytes: int,
 ) -> Solution:
-    """The solution of the states of `keys` [M]: what the rules say of them, written chunk by chunk, and what was found out:
+    """The solution of the states of `keys` [M]: what the rules say of them, written chunk by chunk, and what was found:
     ply [M] int64, value [M] float32 (the mover's view), optimal [M, ceil(A / 8)] uint8, eight moves a byte."""
     spec = game.spec
     whole: dict[str, Any] = {}

@@ -1,7 +1,7 @@
 """The family mnk:... against a slow referee in plain Python, hand-played games, and names that are one game or none.
 
-benchmarks/rules_against_openspiel.py holds 13 settings of mnk and hex against OpenSpiel on 10,000 random games each;
-the recorded run found no difference in MOVES moves.
+benchmarks/rules_against_openspiel.py holds mnk, hex and the two single boards against OpenSpiel. The recorded run,
+10,000 random games of each of 12 games and 1,000 of hex:11 (2,134,546 moves), found no difference.
 """
 
 from __future__ import annotations
