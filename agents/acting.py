@@ -39,7 +39,7 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         at_least("search", self, simulations=1, max_considered=1, gamma=0, value_weight=0, noise_weight=0)
-        at_most("search", self, gamma=1)
+        at_most("search", self, gamma=1, value_weight=1e6, noise_weight=1e6, simulations=10**6, max_considered=10**6)
 
 
 def gumbel_config(config: SearchConfig, greedy: bool) -> GumbelConfig:

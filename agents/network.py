@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from agents.bounds import at_least
+from agents.bounds import at_least, at_most
 from agents.encoders import Encoders, label_seed, seeded
 from agents.support import bin_values, decode
 from agents.trunks import known_trunk, make_trunk
@@ -58,7 +58,9 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         sizes = {"width": 1, "hidden": 1, "blocks": 1, "latent_grid": 1, "channels": 1, "encoder_blocks": 0}
-        at_least("network", self, **sizes)
+        at_least("network", self, **sizes, value_bins=3, value_limit=0.1)
+        most = {"width": 2**16, "hidden": 2**16, "channels": 2**16, "latent_grid": 256, "blocks": 1000}
+        at_most("network", self, **most, encoder_blocks=1000, value_bins=10_001, value_limit=60)
         bin_values(self.value_bins, self.value_limit)
         known_trunk(self.trunk)
 

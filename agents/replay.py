@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from agents.bounds import at_least
+from agents.bounds import at_least, at_most
 from envs.game import GameSpec
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class ReplayConfig:
 
     def __post_init__(self) -> None:
         at_least("replay", self, max_bytes=1, max_steps=1, priority_exponent=0, correction_exponent=0)
+        at_most("replay", self, priority_exponent=1, correction_exponent=1)
 
 
 class Window(NamedTuple):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from agents.acting import SearchConfig, ValueScales
 from agents.alphazero import ExactRules, Found, PreparedGames, States, prepare_games
-from agents.bounds import at_least
+from agents.bounds import at_least, at_most
 from agents.encoders import label_seed
 from agents.network import MultiGameNetwork
 from agents.replay import ReplayBuffer
@@ -32,6 +32,7 @@ class SelfPlayConfig:
 
     def __post_init__(self) -> None:
         at_least("selfplay", self, copies=1, random_plies=0)
+        at_most("selfplay", self, copies=10**6, random_plies=10**6)
 
 
 class Collector:

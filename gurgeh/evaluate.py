@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from agents.bounds import at_least, at_most
 from agents.player import RandomPlayer, SolverPlayer, StatePlayer, TacticianPlayer
 from agents.rules import mcts_player, no_exact_rules
 from envs.game import Game, episode_seed
@@ -51,11 +52,8 @@ class EvaluationConfig:
     """Moves after which an episode that does not end is stopped and counted as it stands."""
 
     def __post_init__(self) -> None:
-        for name in ("episodes", "copies", "max_moves"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"evaluation.{name} must be at least 1, found {getattr(self, name)}")
-        if self.simulations < 0:
-            raise ValueError(f"evaluation.simulations must be at least 0, found {self.simulations}")
+        at_least("evaluation", self, episodes=1, copies=1, max_moves=1, simulations=0)
+        at_most("evaluation", self, copies=10**6, simulations=10**6)
 
 
 class Optimality(NamedTuple):

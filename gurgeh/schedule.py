@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
+from agents.bounds import at_least, at_most
+
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleConfig:
@@ -27,15 +29,8 @@ class ScheduleConfig:
     """The run ends when this many short evaluations in a row have met all `goals`; 0: it makes all its updates."""
 
     def __post_init__(self) -> None:
-        if self.updates < 1:
-            raise ValueError(f"schedule.updates must be at least 1, found {self.updates}")
-        if self.stop_after_met < 0:
-            raise ValueError(f"schedule.stop_after_met must be at least 0, found {self.stop_after_met}")
-        if self.window < 1 or self.longest < 1 or not 0 <= self.tolerance < 1:
-            raise ValueError(
-                "schedule.window and schedule.longest must be at least 1 and schedule.tolerance in 0..1, found "
-                f"{self.window}, {self.longest} and {self.tolerance}"
-            )
+        at_least("schedule", self, updates=1, stop_after_met=0, window=1, longest=1, tolerance=0)
+        at_most("schedule", self, tolerance=1)
         if list(self.at) != sorted(self.at) or any(update < 0 for update in self.at):
             raise ValueError(f"schedule.at must rise from 0 on, found {list(self.at)}")
 
