@@ -93,12 +93,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="Markdown file to write")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
     lines = [
         "# An update of the learner",
         "",
         f"- Command: `{' '.join(['python', *sys.argv])}`",
         f"- Date: {datetime.date.today().isoformat()}",
-        f"- Machine: {platform.processor() or platform.machine()}, {os.cpu_count()} cores; one thread; torch {torch.__version__}",
+        f"- Machine: {machine}; one thread; torch {torch.__version__}",
         f"- Defaults of the product; {5 * args.rounds} updates each way, in turn; medians, milliseconds",
         "",
         "| games | autograd | written out | updates/s before | after | times as fast | sample | gradients: autograd "
