@@ -110,11 +110,12 @@ def _of_run(entrant: Entrant, run: LoadedRun, folder: str, game: Game, simulatio
         raise ValueError(f"{entrant.run} does not play {game.name}; it plays {', '.join(run.games)}")
     make = run.rules_player if entrant.rules else run.player
     player = make(game.spec.name, simulations, entrant.greedy)
-    name = f"{folder}@{run.step}:simulations={simulations}" + ",rules" * entrant.rules
+    rules = isinstance(player, StatePlayer)  # also where a run was trained with them
+    name = f"{folder}@{run.step}:simulations={simulations}" + ",rules" * rules
     manifests = map(read_manifest, RunDirectory.open(run.path).checkpoints())
     checkpoint = next(manifest["sha256"] for manifest in manifests if manifest["step"] == run.step)
     about = {"run": str(run.path), "step": run.step, "checkpoint": checkpoint, "simulations": simulations,
-             "rules": entrant.rules, "greedy": entrant.greedy}  # fmt: skip
+             "rules": rules, "greedy": entrant.greedy}  # fmt: skip
     return Contestant(name + ",sample" * (not entrant.greedy), player, about)
 
 

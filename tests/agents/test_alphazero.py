@@ -263,14 +263,22 @@ def test_without_unrolling_only_policy_and_value_learn():
     config = LearnerConfig(unroll=0, n_step=2, batch=8, warmup=0)
     assert config.window == 3
     learner = Learner(network, tiny_network(["tictactoe", "connect_four"]).requires_grad_(False), config, seed=1)
-    trunk = [parameter.clone() for parameter in network.trunk.parameters()]
     before = network.torso.weight.clone()
     report = learner.update(buffers, 0.95, 10)
     assert set(report["tictactoe"]) == set(report["connect_four"]) == {"policy", "value"}
     for group in report.values():
         assert all(torch.tensor(number).isfinite() for number in group.values())
-    assert all(torch.equal(old, new) for old, new in zip(trunk, network.trunk.parameters(), strict=True))
+    assert not any(weight.grad is not None and weight.grad.any() for weight in network.trunk.parameters())
     assert not torch.equal(before, network.torso.weight)
+    samples, _ = learner.sample(buffers, 0.95)
+    gradients = []
+    for backward in (learner._backward, learner._fused_backward):  # the second is what an update of the mlp trunk uses
+        learner.optimizer.zero_grad(set_to_none=True)
+        _, total = backward(samples)
+        assert network.torso.weight.grad is not None
+        gradients.append((total, network.torso.weight.grad.clone()))
+    assert gradients[0][0] == pytest.approx(gradients[1][0], rel=1e-5)
+    torch.testing.assert_close(gradients[0][1], gradients[1][1], atol=1e-6, rtol=1e-4)
     # The loss is that of a learner that unrolls, at the position itself.
     longer = Learner(network, learner.averaged, dataclasses.replace(config, unroll=2), seed=1)
     for buffer in buffers.values():

@@ -139,7 +139,7 @@ def test_rules_instead_of_the_learned_model(run, capsys, tmp_path):
     for arguments, message in (
         ([str(run), "--rules", "--game", "CartPole-v1"], "game CartPole-v1 has no exact rules here"),
         ([str(run), "--rules", "--simulations", "0"], "needs at least 1 simulation, found 0"),
-        (["mcts:3", "--rules", "--game", "tictactoe"], "mcts:3 has no learned model; leave --rules out"),
+        (["mcts:3", "--rules", "--game", "tictactoe"], "mcts:3 has no learned model; leave --rules and --no-rules out"),
         (["mcts:3", "--game", "CartPole-v1"], "game CartPole-v1 has no exact rules here"),
         (["mcts:0", "--game", "tictactoe"], "write mcts:N"),
     ):
