@@ -265,3 +265,29 @@ def test_values_count_in_the_games_own_unit():
     ten = search_batch(network, [("CartPole-v1", observation)], value_scale=torch.full((6,), 7.0), **args)
     assert torch.allclose(one.policy_target, ten.policy_target, atol=1e-4)
     assert torch.allclose(one.root_value * 10, ten.root_value, rtol=1e-3)
+
+
+def test_noise_of_the_values_widens_the_unit():
+    scales = ValueScales(decay=0.5, noise_weight=2.0)
+    scales.update("x", torch.tensor([[0.0, 6.0]]), torch.tensor([[1, 1]]))
+    assert scales["x"] == pytest.approx(3.0)
+    scales.note_error("x", 2.0)
+    assert scales["x"] == pytest.approx(5.0)  # 3 and 2 * 2 at right angles
+    scales.note_error("x", 4.0)
+    assert scales["x"] == pytest.approx((9 + 36) ** 0.5)
+    other = ValueScales(decay=0.5, noise_weight=2.0)
+    other.load_state_dict(scales.state_dict())
+    assert other["x"] == scales["x"]
+    assert ValueScales(decay=0.5)["x"] == 1.0
+
+
+def test_puct_spends_its_simulations_and_its_target_are_the_visits():
+    network, step = tiny_network(["tictactoe"]), toy("tictactoe").environment(4, 0).reset()
+    given = (step.legal, step.to_play, torch.arange(4), torch.ones(4))
+    pairs = [("tictactoe", step.observation)]
+    result = search_batch(network, pairs, *given, SearchConfig(policy="puct"), 12, greedy=True)
+    assert result.visits.sum(1).tolist() == [12] * 4
+    torch.testing.assert_close(result.policy_target, result.visits / 12)
+    assert torch.equal(result.action, result.visits.argmax(1))  # greedy: no noise
+    explored = search_batch(network, pairs, *given, SearchConfig(policy="puct"), 12, greedy=False)
+    assert not torch.equal(explored.visits, result.visits)
