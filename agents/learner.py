@@ -43,7 +43,10 @@ class LearnerConfig:
     """K, moves the model is unrolled along. 0 trains policy and value of the sampled positions and no model: for runs
     with search.model=rules whose games all have exact rules."""
     n_step: int = 12
-    """Rewards summed before the value target leans on the search's value."""
+    """Rewards summed before the value target leans on the value of the position reached."""
+    stale_after: int = 0
+    """Updates after which a stored step sums one reward less, and again after as many, down to 1: what was played by an
+    older policy says less of the present one (Ye et al. 2021, off-policy correction). 0: never."""
     fresh_values: bool = True
     """The value target leans on what the averaged network says of the position n steps on, not on what the search said
     when it was played."""
@@ -73,7 +76,7 @@ class LearnerConfig:
     """Use the symmetries that a game declares as data augmentation."""
 
     def __post_init__(self) -> None:
-        counts = {"batch": 1, "start_steps": 1, "reanalyse": 0, "unroll": 0, "n_step": 1, "warmup": 0}
+        counts = {"batch": 1, "start_steps": 1, "reanalyse": 0, "stale_after": 0, "unroll": 0, "n_step": 1, "warmup": 0}
         amounts = {"updates_per_step": 1e-6, "lr": 0, "decay_share": 0, "max_grad_norm": 0, "ema": 0}
         losses = {"value_loss": 0, "reward_loss": 0, "consistency_loss": 0, "weight_decay": 0}
         shares = {"decay_share": 1, "final_lr_share": 1, "search_share": 1, "ema": 1}
@@ -108,9 +111,17 @@ class Sample(NamedTuple):
     weight: Tensor  # [N] float32
 
 
+def summed_steps(window: Window, config: LearnerConfig) -> Tensor:
+    """[N] int64: how many rewards the value targets of each row sum."""
+    if not config.stale_after:
+        return torch.full_like(window.age, config.n_step)
+    updates = (window.age * config.updates_per_step).long()
+    return (config.n_step - updates // config.stale_after).clamp(min=1)
+
+
 def make_sample(spec: GameSpec, window: Window, config: LearnerConfig, gamma: float) -> Sample:
     """Targets of a replay window in the movers' view."""
-    targets = make_targets(window, config.unroll, config.n_step, gamma, config.search_share)
+    targets = make_targets(window, config.unroll, summed_steps(window, config), gamma, config.search_share)
     count, unroll, players = num_values(spec), config.unroll, spec.num_players
     to_play = window.to_play[:, : unroll + 1]
     return Sample(
@@ -255,15 +266,14 @@ class Learner:
         """The windows with the averaged network's present values where value targets lean on them: n steps on, in
         the same episode."""
         config, network = self.config, self.averaged
-        first = config.n_step
         shown, places, games = {}, {}, []
         for name, window in windows.items():
-            ended = (window.terminated | window.truncated)[:, : first + config.unroll].long().cumsum(1)
-            before = F.pad(ended, (1, 0))  # [N, n + K + 1] ends before each step
-            leans = before[:, first:] == before[:, : config.unroll + 1]
-            places[name] = leans.nonzero(as_tuple=True)
-            row, k = places[name]
-            shown[name] = buffers[name].observations(window.index_of[row, first + k])
+            ended = (window.terminated | window.truncated).long().cumsum(1)
+            before = F.pad(ended, (1, 0))[:, :-1]  # [N, W] ends before each step
+            ahead = summed_steps(window, config)[:, None] + torch.arange(config.unroll + 1)
+            row, k = (before.gather(1, ahead) == before[:, : config.unroll + 1]).nonzero(as_tuple=True)
+            places[name] = row, ahead[row, k]
+            shown[name] = buffers[name].observations(window.index_of[places[name]])
             games.append(torch.full((len(row),), network.games[name]))
         game = torch.cat(games)
         if not len(game):
@@ -276,9 +286,8 @@ class Learner:
         for (name, window), part in zip(
             windows.items(), values.split([len(row) for row, _ in places.values()]), strict=True
         ):
-            row, k = places[name]
             root_value = window.root_value.clone()
-            root_value[row, first + k] = part[:, : root_value.shape[2]]
+            root_value[places[name]] = part[:, : root_value.shape[2]]
             fresh[name] = window._replace(root_value=root_value)
         return fresh
 

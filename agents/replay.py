@@ -56,6 +56,7 @@ class Window(NamedTuple):
     trainable: Tensor  # [N, W] bool: false for moves of a random opening
     index: Tensor  # [N] int64: flat position of the first step in the ring, for priorities and reanalysis
     weight: Tensor  # [N] float32: importance weights, at most 1
+    age: Tensor  # [N] int64: time steps that were added since the first step
 
 
 def row_fields(spec: GameSpec) -> dict[str, slice]:
@@ -186,6 +187,7 @@ class ReplayBuffer:
             trainable=part["trainable"][..., 0] > 0,
             index=flat,
             weight=weight,
+            age=(self.num_added - 1 - time) % self.length,
         )
 
     def read(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:

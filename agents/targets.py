@@ -25,39 +25,44 @@ class Targets(NamedTuple):
 
 
 def n_step_returns(
-    reward: Tensor, terminated: Tensor, truncated: Tensor, root_value: Tensor, final_value: Tensor, gamma: float, n: int
-) -> Tensor:
-    """[N, W - n, P] the n-step return of each position (Sutton and Barto 2018, eq. 7.1), seat by seat.
+    reward: Tensor, terminated: Tensor, truncated: Tensor, root_value: Tensor, final_value: Tensor, gamma: float,
+    n: Tensor, length: int,
+) -> Tensor:  # fmt: skip
+    """[N, length, P] the n-step returns of the first positions (Sutton and Barto 2018, eq. 7.1), seat by seat.
 
     G_t = sum_{j<n} gamma^j r_{t+j} + gamma^n V(s_{t+n}); the sum stops at the end of the episode, where a terminated
     one adds nothing more and a truncated one adds gamma^{j+1} V(its last observation). Because rewards and values
     are per seat, players may alternate in any way.
-    reward, root_value, final_value: [N, W, P]; terminated, truncated: [N, W].
+    reward, root_value, final_value: [N, W, P]; terminated, truncated: [N, W]; n: [N] int64, at most W - length.
     """
     width = reward.shape[1]
-    length = width - n
     ended = terminated | truncated
     before = torch.cumsum(ended, 1) - ended.long()  # [N, W] ends before each step
     start = before[:, :length, None]
     ahead = torch.arange(width) - torch.arange(length)[:, None]  # [W - n, W] how far step i lies ahead of position t
-    share = torch.where((ahead >= 0) & (ahead < n), gamma ** ahead.clamp(min=0).double(), 0.0).float()
-    same_episode = before[:, None] == start  # [N, W - n, W]
+    power = (gamma ** ahead.clamp(min=0).double()).float()
+    share = torch.where((ahead >= 0) & (ahead < n[:, None, None]), power, 0.0)
+    same_episode = before[:, None] == start  # [N, length, W]
     # A cut-off episode pays its last value after its last reward.
     income = reward + gamma * truncated[..., None] * final_value
     total = torch.bmm(share * same_episode, income)
-    goes_on = same_episode.diagonal(n, 1, 2)  # [N, W - n]: step t + n belongs to the episode of t
-    return total + gamma**n * goes_on[..., None] * root_value[:, n : n + length]
+    at = n[:, None] + torch.arange(length)  # [N, length] where the sum ends
+    goes_on = same_episode.gather(2, at[..., None])  # [N, length, 1]: that step belongs to the episode of t
+    value = root_value.gather(1, at[..., None].expand(-1, -1, root_value.shape[2]))
+    return total + (gamma ** n.double()).float()[:, None, None] * goes_on * value
 
 
-def make_targets(window: Window, unroll: int, n: int, gamma: float, search_share: float = 0.0) -> Targets:
-    """Targets from a replay `Window` of at least unroll + n + 1 steps.
+def make_targets(window: Window, unroll: int, n: int | Tensor, gamma: float, search_share: float = 0.0) -> Targets:
+    """Targets from a replay `Window` of at least unroll + n + 1 steps; n: of all rows, or [N] int64.
 
     search_share: how much of the value target is the search's value of the position itself.
     """
     ended = window.terminated | window.truncated
+    steps = n if isinstance(n, Tensor) else torch.full((len(ended),), n)
     value = n_step_returns(
-        window.reward, window.terminated, window.truncated, window.root_value, window.final_value, gamma, n
-    )[:, : unroll + 1]
+        window.reward, window.terminated, window.truncated, window.root_value, window.final_value, gamma, steps,
+        unroll + 1,
+    )  # fmt: skip
     if search_share:
         value = torch.lerp(value, window.root_value[:, : unroll + 1], search_share)
     before = torch.cumsum(ended[:, :unroll], 1)  # ends up to and including each move
