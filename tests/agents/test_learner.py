@@ -3,13 +3,14 @@
 import copy
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from tiny import tiny_network, toy
 
 from agents.acting import SearchConfig, ValueScales
-from agents.learner import Learner, LearnerConfig, Sample, make_sample
+from agents.learner import Learner, LearnerConfig, Sample, make_sample, summed_steps
 from agents.network import num_values
 from agents.reanalyse import reanalyse_
 from agents.replay import ReplayBuffer, ReplayConfig
@@ -473,3 +474,19 @@ def test_fresh_values_are_the_averaged_networks_and_touch_only_the_positions_lea
                     heads = made.averaged.heads(made.averaged.represent(name, seen), game)
                     expected = made.averaged.decode_seats(heads.value, game, seat, buffer.spec.num_players)[0]
                 assert torch.allclose(fresh[name].root_value[row, step], expected, atol=1e-4)
+
+
+def test_old_steps_sum_fewer_rewards():
+    config = dataclasses.replace(CONFIG, n_step=5, stale_after=10, updates_per_step=2.0)
+    window = SimpleNamespace(age=torch.tensor([0, 4, 5, 9, 10, 24, 1000]))
+    # Two updates a step: after 5 steps one reward less, after 10 two, down to one.
+    assert summed_steps(window, config).tolist() == [5, 5, 4, 4, 3, 1, 1]
+    assert summed_steps(window, CONFIG).tolist() == [CONFIG.n_step] * 7
+
+
+def test_the_age_of_a_step_is_counted_in_steps_added_since():
+    buffer = next(iter(experience(MIXED).values()))
+    window = buffer.sample(64, torch.Generator().manual_seed(0))
+    for index, age in zip(window.index.tolist(), window.age.tolist(), strict=True):
+        assert (buffer.num_added - 1 - age) % buffer.length == index // buffer.copies
+        assert 0 <= age < buffer.length

@@ -148,8 +148,19 @@ def test_rows_of_a_batch_do_not_mix():
     reward, value, final = (torch.randn(6, 9, 2) for _ in range(3))
     terminated, truncated = torch.rand(6, 9) < 0.2, torch.rand(6, 9) < 0.2
     truncated &= ~terminated
-    together = n_step_returns(reward, terminated, truncated, value, final, 0.9, 4)
+    n = torch.tensor([4, 1, 2, 4, 3, 1])  # each row sums as many rewards as it is told
+    together = n_step_returns(reward, terminated, truncated, value, final, 0.9, n, 5)
     for row in range(6):
         one = slice(row, row + 1)
-        alone = n_step_returns(reward[one], terminated[one], truncated[one], value[one], final[one], 0.9, 4)
+        alone = n_step_returns(
+            reward[one], terminated[one], truncated[one], value[one], final[one], 0.9, n[one], 5
+        )  # fmt: skip
         assert torch.equal(together[one], alone)
+        steps = [
+            dict(zip(("reward", "value", "final", "terminated", "truncated"), step, strict=True))
+            for step in zip(reward[row], value[row], final[row], terminated[row], truncated[row], strict=True)
+        ]
+        for t in range(5):
+            for seat in range(2):
+                expected = slow_return(steps, t, seat, int(n[row]), 0.9)
+                assert float(together[row, t, seat]) == pytest.approx(float(expected), abs=1e-5)
