@@ -217,7 +217,7 @@ def gradients(mine, buffers, state):
 def test_every_game_counts_the_same():
     names = ["CartPole-v1", "tictactoe"]
     buffers = experience(names)
-    mine = learner(names, dataclasses.replace(CONFIG, max_grad_norm=math.inf, ema=0.0))
+    mine = learner(names, dataclasses.replace(CONFIG, max_grad_norm=1e9, ema=0.0))
     first, second = ({name: buffers[name]} for name in names)
     begin = mine.generator.get_state()
     mine.sample(first, 0.9)
@@ -259,7 +259,7 @@ def test_the_loss_is_the_weighted_sum_that_the_config_says():
 def test_gradients_are_clipped_to_the_norm_and_the_norm_is_reported_before():
     buffers = experience(["tictactoe"])
     state = torch.Generator().manual_seed(0).get_state()
-    free = learner(["tictactoe"], dataclasses.replace(CONFIG, max_grad_norm=math.inf))
+    free = learner(["tictactoe"], dataclasses.replace(CONFIG, max_grad_norm=1e9))
     grads, report = gradients(free, buffers, state)
     norm = math.sqrt(sum(float((g.double() ** 2).sum()) for g in grads.values()))
     assert float(report["all games"]["gradient_norm"]) == pytest.approx(norm, rel=1e-4)
@@ -373,7 +373,7 @@ def test_consistency_pulls_predicted_latents_and_leaves_the_average_alone():
     both = torch.cat([s.moved & s.alive[:, 1:] for s in samples]).T
     assert not losses.consistency[~both].any()
     assert (losses.consistency[both] > 0).all()
-    assert float(losses.consistency.max()) <= 2
+    assert float(losses.consistency.detach().max()) <= 2
     losses.consistency.sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in mine.predictor.parameters())
     assert all(p.grad is None for p in mine.averaged.parameters())
