@@ -11,6 +11,8 @@ from gurgeh.evaluate import EvaluationConfig, built_in, named_player, optimal_sh
 from gurgeh.goals import Goal
 from gurgeh.scores import summarize
 
+BRIEF_POSITIONS = 10_000  # most positions of a solved game that are judged: always the same sample of larger games
+
 
 def brief_evaluation(
     game: Game,
@@ -30,7 +32,7 @@ def brief_evaluation(
         return {"return": _summary(game, [player], num_episodes, seed)["return"]["mean"]}
     found: dict[str, float | None] = {}
     if game.native is not None and game.spec.solvable:
-        judged = optimal_share(player, solve(game.native))
+        judged = optimal_share(player, solve(game.native).sample(BRIEF_POSITIONS))
         found |= {"optimal": judged.share, "optimal_raw": judged.prior_share}
     else:
         players = [player, *[built_in("random", game)] * (seats - 1)]
