@@ -20,7 +20,7 @@ from search.native import NativeModel
 class SearchConfig:
     """How the agent searches, in self-play, reanalysis and evaluation alike."""
 
-    simulations: int = 8
+    simulations: int = 16
     """Simulations of one search in self-play and reanalysis."""
     max_considered: int = 8
     """Root actions that sequential halving starts from (Danihelka et al. 2022)."""
@@ -28,7 +28,7 @@ class SearchConfig:
     """Discount of one step."""
     value_weight: float = 0.03
     """Weight of a difference of value that is one unit of the game's own scale, times (50 + most visits)."""
-    noise_weight: float = 0.0
+    noise_weight: float = 0.7
     """How far the typical error of the values widens the game's unit: differences below it are noise."""
     policy: Literal["gumbel", "puct"] = "gumbel"
     """How simulations are spent: Gumbel MuZero's sequential halving, or MuZero's PUCT, whose policy target is the share

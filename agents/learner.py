@@ -32,7 +32,7 @@ class LearnerConfig:
 
     batch: int = 128
     """Positions of each game in an update."""
-    updates_per_step: float = 1.0
+    updates_per_step: float = 2.0
     """Updates made for one step of all copies; never decided by how fast the machine is."""
     start_steps: int = 1_000
     """Steps of a game (all copies together) that are stored before it is learnt from."""
