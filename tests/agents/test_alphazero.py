@@ -272,7 +272,7 @@ def test_without_unrolling_only_policy_and_value_learn():
     assert not torch.equal(before, network.torso.weight)
     samples, _ = learner.sample(buffers, 0.95)
     gradients = []
-    for backward in (learner._backward, learner._fused_backward):  # the second is what an update of the mlp trunk uses
+    for backward in (learner._backward, learner._fused_backward):
         learner.optimizer.zero_grad(set_to_none=True)
         _, total = backward(samples)
         assert network.torso.weight.grad is not None
