@@ -57,7 +57,9 @@ def decide(root: Root, recurrent_fn: RecurrentFn, num_simulations: int, config: 
     if config.policy == "puct":
         rules = PUCTConfig(dirichlet_fraction=0.0 if greedy else 0.25, temperature=0.0 if greedy else 1.0)
         return muzero(root, recurrent_fn, num_simulations, rules, check=False)
-    return gumbel_muzero(root, recurrent_fn, num_simulations, gumbel_config(config, greedy), check=False)
+    if config.policy == "gumbel":
+        return gumbel_muzero(root, recurrent_fn, num_simulations, gumbel_config(config, greedy), check=False)
+    raise ValueError(f"search.policy={config.policy!r} is not one of gumbel, puct")
 
 
 class Prepared(NamedTuple):
@@ -118,9 +120,13 @@ class ValueScales:
     A running median, over positions, of the spread of Q among visited root actions. Values enter the improved policy
     divided by it, so that one weight serves games whose returns differ by any factor. The median, because a few
     positions where everything is at stake (the pole is about to fall) would drown the ordinary ones in a mean.
+
+    The unit is sqrt(median squared spread + (noise_weight * e) ** 2), e the running mean of the batches' median |value
+    error|: where actions differ by less than the values err, the difference is noise.
     """
 
     def __init__(self, decay: float = 0.99, noise_weight: float = 0.0):
+        """decay: of both running means, a step of self-play and an update. noise_weight: see the class."""
         self.decay, self.noise_weight = decay, noise_weight
         self.error: dict[str, float] = {}
         self.square: dict[str, float] = {}

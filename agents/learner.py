@@ -45,13 +45,13 @@ class LearnerConfig:
     n_step: int = 12
     """Rewards summed before the value target leans on the value of the position reached."""
     stale_after: int = 0
-    """Updates after which a stored step sums one reward less, and again after as many, down to 1: what was played by an
-    older policy says less of the present one (Ye et al. 2021, off-policy correction). 0: never."""
+    """Updates' worth of steps after which a stored step sums one reward less, and again after as many, down to 1: what
+    was played by an older policy says less of the present one (Ye et al. 2021, off-policy correction). 0: never."""
     fresh_values: bool = True
     """The value target leans on what the averaged network says of the position n steps on, not on what the search said
     when it was played."""
     search_share: float = 0.0
-    """Share of the search's own value of the position in the value target (needs n_step > unroll)."""
+    """Share of the search's own value of the position, as it was when it was played, in the value target."""
     lr: float = 3e-3
     """Peak learning rate of AdamW."""
     warmup: int = 100
@@ -119,9 +119,13 @@ def summed_steps(window: Window, config: LearnerConfig) -> Tensor:
     return (config.n_step - updates // config.stale_after).clamp(min=1)
 
 
-def make_sample(spec: GameSpec, window: Window, config: LearnerConfig, gamma: float) -> Sample:
-    """Targets of a replay window in the movers' view."""
-    targets = make_targets(window, config.unroll, summed_steps(window, config), gamma, config.search_share)
+def make_sample(
+    spec: GameSpec, window: Window, config: LearnerConfig, gamma: float, searched: Tensor | None = None
+) -> Sample:
+    """Targets of a replay window in the movers' view. searched: the window's root values as search gave them, where
+    `window` has others."""
+    searched = window.root_value if searched is None else searched
+    targets = make_targets(window, config.unroll, summed_steps(window, config), gamma, config.search_share, searched)
     count, unroll, players = num_values(spec), config.unroll, spec.num_players
     to_play = window.to_play[:, : unroll + 1]
     return Sample(
@@ -249,12 +253,12 @@ class Learner:
     def sample(self, buffers: dict[str, ReplayBuffer], gamma: float) -> tuple[list[Sample], list[Tensor]]:
         """One batch of every game and the replay positions it came from."""
         samples, indices = [], []
-        windows = {name: buffer.sample(self.config.batch, self.generator) for name, buffer in buffers.items()}
+        windows = found = {name: buffer.sample(self.config.batch, self.generator) for name, buffer in buffers.items()}
         if self.config.fresh_values:
-            windows = self._refresh(buffers, windows)
+            windows = self._refresh(buffers, found)
         for name, buffer in buffers.items():
             window = windows[name]
-            sample = make_sample(buffer.spec, window, self.config, gamma)
+            sample = make_sample(buffer.spec, window, self.config, gamma, found[name].root_value)
             if self.config.symmetries and buffer.spec.symmetries is not None:
                 sample = apply_symmetries(sample, buffer.spec.symmetries, self.generator)
             samples.append(sample)
@@ -280,7 +284,7 @@ class Learner:
             return windows
         latent = torch.cat([network.represent(name, seen) for name, (seen, _) in shown.items() if len(seen)])
         seats = torch.cat([seat for _, seat in shown.values()])
-        most = int(network.tables.num_players[game].max())
+        most = max(buffers[name].spec.num_players for name in windows)
         values = network.decode_seats(network.value_logits(latent, game), game, seats, most)
         fresh = {}
         for (name, window), part in zip(

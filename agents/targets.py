@@ -39,7 +39,7 @@ def n_step_returns(
     ended = terminated | truncated
     before = torch.cumsum(ended, 1) - ended.long()  # [N, W] ends before each step
     start = before[:, :length, None]
-    ahead = torch.arange(width) - torch.arange(length)[:, None]  # [W - n, W] how far step i lies ahead of position t
+    ahead = torch.arange(width) - torch.arange(length)[:, None]  # [length, W] how far step i lies ahead of position t
     power = (gamma ** ahead.clamp(min=0).double()).float()
     share = torch.where((ahead >= 0) & (ahead < n[:, None, None]), power, 0.0)
     same_episode = before[:, None] == start  # [N, length, W]
@@ -52,10 +52,18 @@ def n_step_returns(
     return total + (gamma ** n.double()).float()[:, None, None] * goes_on * value
 
 
-def make_targets(window: Window, unroll: int, n: int | Tensor, gamma: float, search_share: float = 0.0) -> Targets:
+def make_targets(
+    window: Window,
+    unroll: int,
+    n: int | Tensor,
+    gamma: float,
+    search_share: float = 0.0,
+    searched: Tensor | None = None,
+) -> Targets:
     """Targets from a replay `Window` of at least unroll + n + 1 steps; n: of all rows, or [N] int64.
 
-    search_share: how much of the value target is the search's value of the position itself.
+    search_share: how much of the value target is the search's value of the position itself, taken from searched
+    [N, W, P]; None: the window's root values.
     """
     ended = window.terminated | window.truncated
     steps = n if isinstance(n, Tensor) else torch.full((len(ended),), n)
@@ -64,7 +72,7 @@ def make_targets(window: Window, unroll: int, n: int | Tensor, gamma: float, sea
         unroll + 1,
     )  # fmt: skip
     if search_share:
-        value = torch.lerp(value, window.root_value[:, : unroll + 1], search_share)
+        value = torch.lerp(value, (window.root_value if searched is None else searched)[:, : unroll + 1], search_share)
     before = torch.cumsum(ended[:, :unroll], 1)  # ends up to and including each move
     alive = torch.cat([torch.ones_like(ended[:, :1]), before == 0], 1)
     moved = alive[:, :unroll]

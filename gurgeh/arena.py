@@ -3,7 +3,7 @@
 An arena lies in a folder: `settings.json`, what all its games share; `games/`, one record file a piece of a pairing;
 `arena.json`, the result. A piece is written as a whole when its last game is over, and its games depend on the settings
 and the two players alone. So an arena that was killed goes on where it was, and one that has more players or more games
-than before plays only what is new.
+than before plays only what is new: whole pieces, so that games_per_pair has to stay a multiple of copies for that.
 """
 
 from __future__ import annotations

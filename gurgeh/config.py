@@ -42,7 +42,7 @@ class LoggingConfig:
     """Updates between two short evaluations of all games; 0 leaves them out."""
     evaluate_episodes: int = 20
     """Episodes of each game in a short evaluation, and against each opponent that a goal names; other episodes every
-    time. Of solvable games all positions are judged."""
+    time. Of solvable games all positions are judged, or a fixed sample of 10,000."""
     tensorboard: bool = True
     """Write the same numbers as TensorBoard files."""
 
@@ -57,9 +57,10 @@ class RunConfig:
     games: list[str] = dataclasses.field(default_factory=lambda: ["tictactoe"])
     """Names of games (`gurgeh games list`) or files, in order of introduction."""
     seed: int = 0
-    """Same config, seed and threads: the same losses to the bit."""
+    """Same config and seed: the same losses to the bit (see threads)."""
     threads: int = 2
-    """Threads of torch and of the search."""
+    """Threads. With the mlp trunk one of them learns and the others search, and their number changes no result;
+    otherwise torch has them all, and results to the bit need the same number."""
     goals: list[str] = dataclasses.field(default_factory=list)
     """What the final evaluation must reach, each `GAME MEASURE [against OPPONENT] >= NUMBER` (or <=); measures: return,
     optimal, win, draw, loss, score. They are reported as met or missed."""

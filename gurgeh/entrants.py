@@ -9,11 +9,9 @@ from typing import Any, NamedTuple
 
 from agents.player import StatePlayer
 from envs.game import Game
-from gurgeh.checkpoint import read_manifest
 from gurgeh.episodes import AnyPlayer, untouched_randomness
 from gurgeh.evaluate import EvaluationConfig, is_built_in, named_player
 from gurgeh.load import LoadedRun
-from gurgeh.rundir import RunDirectory
 
 OPTIONS = "simulations=N, rules, sample"
 
@@ -112,9 +110,7 @@ def _of_run(entrant: Entrant, run: LoadedRun, folder: str, game: Game, simulatio
     player = make(game.spec.name, simulations, entrant.greedy)
     rules = isinstance(player, StatePlayer)  # also where a run was trained with them
     name = f"{folder}@{run.step}:simulations={simulations}" + ",rules" * rules
-    manifests = map(read_manifest, RunDirectory.open(run.path).checkpoints())
-    checkpoint = next(manifest["sha256"] for manifest in manifests if manifest["step"] == run.step)
-    about = {"run": str(run.path), "step": run.step, "checkpoint": checkpoint, "simulations": simulations,
+    about = {"run": str(run.path), "step": run.step, "checkpoint": run.manifest_hash(), "simulations": simulations,
              "rules": rules, "greedy": entrant.greedy}  # fmt: skip
     return Contestant(name + ",sample" * (not entrant.greedy), player, about)
 

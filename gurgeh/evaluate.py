@@ -27,8 +27,8 @@ from gurgeh.records import Episode, Header, write_new, write_records
 from gurgeh.rundir import versions
 from gurgeh.scores import summarize
 
-# Opponents that need no run; the last two need an extra.
 JUDGED_POSITIONS = 100_000  # most positions of a solved game that an evaluation judges: a sample of larger games
+# Opponents that need no run; the last two need an extra.
 BUILT_IN = ("random", "perfect", "tactician1", "tactician2", "mcts:N", "openspiel-mcts:N", "bitbully")
 _SEARCHES = ("mcts", "openspiel-mcts")  # those that take a number of simulations
 

@@ -11,6 +11,7 @@ from agents.network import MultiGameNetwork
 from agents.rules import RulesPlayer, network_player, no_exact_rules
 from envs import registry
 from envs.game import Game
+from gurgeh.checkpoint import read_manifest
 from gurgeh.config import RunConfig
 from gurgeh.configure import from_dict
 from gurgeh.rundir import RunDirectory
@@ -45,6 +46,12 @@ class LoadedRun:
         self.network.requires_grad_(False)
         self.scales = ValueScales(noise_weight=self.config.search.noise_weight)
         self.scales.load_state_dict(state["scales"])
+
+    def manifest_hash(self) -> str:
+        """The sha256 that the manifest of the checkpoint, or else of the snapshot, gives itself."""
+        run = RunDirectory.open(self.path)
+        manifests = map(read_manifest, (*run.checkpoints(), *run.snapshots()))
+        return next(manifest["sha256"] for manifest in manifests if manifest["step"] == self.step)
 
     @property
     def search(self) -> SearchConfig:

@@ -47,8 +47,8 @@ def evaluation_table(run: RunData, output: Path) -> str:
         ])  # fmt: skip
     words = (
         "Score: wins and half the draws, or the mean return of a game for one; brackets are 95 % intervals over "
-        "episodes. Optimal: the share of all positions in which the chosen move is one of the best. Episodes can be "
-        "watched and verified: <code>gurgeh replay FILE</code>."
+        "episodes. Optimal: the share of all positions (in large games of a sample) where the chosen move is one of "
+        "the best. Episodes can be watched and verified: <code>gurgeh replay FILE</code>."
     )
     names = ["game", "against", "score", "return", "optimal moves", "episodes", "checkpoint", "records"]
     return html.words(words, raw=True) + html.table(names, rows)

@@ -13,10 +13,11 @@ from agents.alphazero import check_search, rules_of
 from agents.replay import ring_length
 from envs import registry
 from envs.check import check
+from envs.game import Game
 from gurgeh.config import RunConfig
 from gurgeh.configure import load_config, to_dict
-from gurgeh.evaluate import BUILT_IN, is_built_in
-from gurgeh.goals import parse_goal
+from gurgeh.evaluate import BUILT_IN, built_in, is_built_in, refusal
+from gurgeh.goals import Goal, parse_goal
 from gurgeh.live import Progress
 from gurgeh.rundir import RunDirectory
 from gurgeh.train import Trainer
@@ -93,12 +94,38 @@ def _check_games(config: RunConfig) -> None:
             raise ValueError(f"{found[spec.name]} and {name} are the same game, {spec.name}; name it once")
         found[spec.name] = name
     check_search(handles, config.search, config.learner.unroll)
+    by_name = {handle.spec.name: handle for handle in handles}
     for goal in map(parse_goal, config.goals):
         if goal.game not in found:
             raise ValueError(f"a goal names {goal.game}, which the run does not play; it plays {', '.join(found)}")
+        _check_goal(goal, by_name[goal.game])
     for opponent in config.evaluation.opponents:
-        if not is_built_in(opponent) and not Path(opponent).is_dir():
-            raise ValueError(f"evaluation.opponents: {opponent!r} is neither {', '.join(BUILT_IN)} nor a run's folder")
+        _check_opponent(opponent, "evaluation.opponents")
+
+
+def _check_goal(goal: Goal, game: Game) -> None:
+    """ValueError for a goal that no evaluation of `game` can measure."""
+    what, spec = f"the goal `{goal.game} {goal.measure}`", game.spec
+    if goal.measure == "optimal" and (goal.opponent is not None or not (spec.solvable and game.native)):
+        raise ValueError(f"{what} is for solvable native games, and against nobody")
+    if goal.opponent is None:
+        if goal.measure == "return" and spec.num_players > 1:
+            raise ValueError(f"{what} needs to know against whom: write {goal.game} return against OPPONENT")
+        return
+    if spec.num_players == 1:
+        raise ValueError(f"{what} names an opponent, and {goal.game} is for one player")
+    _check_opponent(goal.opponent, what)
+    if is_built_in(goal.opponent):  # refused here, not at the first evaluation
+        reason = refusal(goal.opponent, game)
+        if reason:
+            raise ValueError(reason)
+        if goal.opponent != "perfect":  # which would solve the game
+            built_in(goal.opponent, game)  # an extra may be missing
+
+
+def _check_opponent(name: str, where: str) -> None:
+    if not is_built_in(name) and not Path(name).is_dir():
+        raise ValueError(f"{where}: {name!r} is neither {', '.join(BUILT_IN)} nor a run's folder")
 
 
 def _train(run: RunDirectory, config: RunConfig, step: int | None, args: argparse.Namespace) -> int:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from envs.game import Game
     from gurgeh.episodes import AnyPlayer
     from gurgeh.evaluate import EvaluationConfig
-    from gurgeh.load import LoadedRun
 
 EPILOG = """\
 RUN is the directory of a run; or random, perfect, tactician1, tactician2, mcts:N, openspiel-mcts:N (OpenSpiel's own
@@ -124,7 +123,7 @@ def _run(args: argparse.Namespace) -> dict[str, Any]:
         own /= "rules" if rules else "learned"
     directory = Path(args.save) if args.save else own
     report = evaluate_players(
-        args.run, players, config, args.seed, opponents, directory, loaded.step, manifest_hash(loaded), not args.game
+        args.run, players, config, args.seed, opponents, directory, loaded.step, loaded.manifest_hash(), not args.game
     )  # fmt: skip
     return {**report, "rules": rules}
 
@@ -176,16 +175,6 @@ def evaluate_players(
         "schema": "evaluations/1", "run": run, "step": step, "checkpoint": checkpoint, "seed": seed,
         "settings": dataclasses.asdict(config), "games": entries,
     }  # fmt: skip
-
-
-def manifest_hash(loaded: LoadedRun) -> str:
-    """The sha256 that the manifest of the checkpoint, or else of the snapshot, gives itself."""
-    from gurgeh.checkpoint import read_manifest
-    from gurgeh.rundir import RunDirectory
-
-    run = RunDirectory.open(loaded.path)
-    manifests = map(read_manifest, (*run.checkpoints(), *run.snapshots()))
-    return next(manifest["sha256"] for manifest in manifests if manifest["step"] == loaded.step)
 
 
 def _overridden(args: argparse.Namespace, config: EvaluationConfig) -> EvaluationConfig:

@@ -490,3 +490,18 @@ def test_the_age_of_a_step_is_counted_in_steps_added_since():
     for index, age in zip(window.index.tolist(), window.age.tolist(), strict=True):
         assert (buffer.num_added - 1 - age) % buffer.length == index // buffer.copies
         assert 0 <= age < buffer.length
+
+
+def test_search_share_takes_what_search_said_not_what_the_network_says_now():
+    """n_step 1 and unroll 2: fresh values stand where the stored ones of later positions are mixed in."""
+    made = learner(["tictactoe"], dataclasses.replace(CONFIG, n_step=1, unroll=2, search_share=1.0, fresh_values=True))
+    buffers = {"tictactoe": experience(["tictactoe"])["tictactoe"]}
+    (sample,), (index,) = made.sample(buffers, 0.99)
+    buffer = buffers["tictactoe"]
+    for row in range(len(index)):
+        time, copy_ = divmod(int(index[row]), buffer.copies)
+        for k in range(3):
+            slot = (time + k) % buffer.length
+            stored = buffer.rows[slot, copy_][buffer.fields["root_value"]]
+            seat = int(buffer.rows[slot, copy_][buffer.fields["to_play"]])
+            assert float(sample.value[row, k, 0]) == pytest.approx(float(stored[seat]), abs=1e-6)

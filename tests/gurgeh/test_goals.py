@@ -88,3 +88,27 @@ def test_goals_that_are_missed_count_anew(tmp_path):
 def test_a_run_that_could_never_end_so_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         load_config(RunConfig, None, settings)
+
+
+@pytest.mark.parametrize(
+    ("goal", "message"),
+    [
+        ("connect_four win against perfect >= 0.1", "no perfect player"),
+        ("tictactoe win against mcts:0 >= 0.1", "mcts:N"),
+        ("tictactoe win against tacticain2 >= 0.1", "neither"),
+        ("tictactoe optimal against perfect >= 0.9", "against nobody"),
+        ("connect_four optimal >= 0.9", "solvable"),
+        ("CartPole-v1 return against random >= 195", "for one player"),
+        ("connect_four return >= 0", "against OPPONENT"),
+        ("tictactoe win against openspiel-mcts:5 >= 0.1", None),
+    ],
+)
+def test_goals_that_nobody_could_measure_are_refused_before_the_run(tmp_path, capsys, goal, message):
+    if message is None:
+        pytest.importorskip("pyspiel")
+    games = "tictactoe,connect_four,CartPole-v1"
+    code = train(tmp_path, "--name", "r", "--games", games, "schedule.updates=1", "learner.start_steps=100000",
+                 f"goals=[{goal}]", "selfplay.random_plies=nonsense" if message is None else "seed=1")  # fmt: skip
+    assert code == 2
+    assert (message or "random_plies") in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
