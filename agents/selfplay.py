@@ -25,7 +25,7 @@ from envs.game import Environment, GameSpec, Timestep
 class SelfPlayConfig:
     """How experience is collected."""
 
-    copies: int = 32
+    copies: int = 64
     """Copies of each game played at once."""
     random_plies: int = 8
     """Episodes begin with 0 to this many uniformly random moves, which are no targets: they bring variety."""

@@ -35,7 +35,9 @@ def test_the_averaged_weights_and_the_scales_are_what_was_saved(run):
     for name in loaded.games:
         assert loaded.player(name, 4).value_scale == loaded.scales[name]
         square, weight = saved["scales"]["square"][name], saved["scales"]["weight"][name]
-        assert loaded.scales[name] == pytest.approx((square / weight) ** 0.5)
+        noise = loaded.search.noise_weight * saved["scales"]["error"][name]
+        assert noise > 0
+        assert loaded.scales[name] == pytest.approx((square / weight + noise**2) ** 0.5)
 
 
 def test_checkpoints_are_told_apart(run):
