@@ -62,6 +62,24 @@ def decide(root: Root, recurrent_fn: RecurrentFn, num_simulations: int, config: 
     raise ValueError(f"search.policy={config.policy!r} is not one of gumbel, puct")
 
 
+class Query(NamedTuple):
+    """What a search of B rows is asked, beside what they show."""
+
+    legal: Tensor  # [B, A] bool over the widest game's actions
+    to_play: Tensor  # [B] int64
+    seed: Tensor  # [B] int64
+    value_scale: Tensor  # [B] float32: each row's unit of Q
+    config: SearchConfig
+    num_simulations: int
+    greedy: bool  # without noise
+
+    def of(self, rows: Tensor) -> Query:
+        """The same of some rows, by number [R]."""
+        return self._replace(
+            legal=self.legal[rows], to_play=self.to_play[rows], seed=self.seed[rows], value_scale=self.value_scale[rows]
+        )
+
+
 class Prepared(NamedTuple):
     """A search that is ready to run."""
 
@@ -69,47 +87,22 @@ class Prepared(NamedTuple):
     detached: bool  # it reads no weights any more: it may run in another thread while the network is trained
 
 
-def search_batch(
-    network: MultiGameNetwork,
-    observations: Sequence[tuple[str, Tensor]],
-    legal: Tensor,
-    to_play: Tensor,
-    seed: Tensor,
-    value_scale: Tensor,
-    config: SearchConfig,
-    num_simulations: int,
-    greedy: bool,
-) -> Result:
-    """Search a mixed batch: (game, observation [rows, *shape]) pairs in the order of the rows.
-
-    legal [B, A] bool over the widest game's actions, to_play [B], seed [B] int64, value_scale [B] float32.
-    """
-    return prepare_search(
-        network, observations, legal, to_play, seed, value_scale, config, num_simulations, greedy
-    ).run()  # fmt: skip
+def search_batch(network: MultiGameNetwork, observations: Sequence[tuple[str, Tensor]], query: Query) -> Result:
+    """Search a mixed batch: (game, observation [rows, *shape]) pairs in the order of the query's rows."""
+    return prepare_search(network, observations, query).run()
 
 
 @torch.inference_mode()
-def prepare_search(
-    network: MultiGameNetwork,
-    observations: Sequence[tuple[str, Tensor]],
-    legal: Tensor,
-    to_play: Tensor,
-    seed: Tensor,
-    value_scale: Tensor,
-    config: SearchConfig,
-    num_simulations: int,
-    greedy: bool,
-) -> Prepared:
+def prepare_search(network: MultiGameNetwork, observations: Sequence[tuple[str, Tensor]], query: Query) -> Prepared:
     """`search_batch` up to where the tree begins to grow: the roots are there, and the model's weights are packed."""
     game = torch.cat([torch.full((len(rows),), network.games[name], dtype=torch.int64) for name, rows in observations])
-    model = SearchModel(network, game, config.gamma)
-    root = model.root(observations, legal, to_play, seed, value_scale)
+    model = SearchModel(network, game, query.config.gamma)
+    root = model.root(observations, query.legal, query.to_play, query.seed, query.value_scale)
     recurrent_fn = model.recurrent_fn()
 
     @torch.inference_mode()
     def run() -> Result:
-        return decide(root, recurrent_fn, num_simulations, config, greedy)
+        return decide(root, recurrent_fn, query.num_simulations, query.config, query.greedy)
 
     return Prepared(run, isinstance(recurrent_fn, NativeModel))
 

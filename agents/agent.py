@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agents.acting import SearchConfig, search_batch
-from agents.network import MultiGameNetwork
+from agents.acting import Query, SearchConfig, search_batch
+from agents.network import MultiGameNetwork, pad_last
 from agents.player import Decision
 from envs.game import GameSpec
 
@@ -40,17 +40,9 @@ class NetworkPlayer:
         if self.simulations == 0:
             return self._raw(observation, legal, to_play, seed, game)
         widest = self.network.tables.exists.shape[1]
-        result = search_batch(
-            self.network,
-            [(self.spec.name, observation)],
-            torch.nn.functional.pad(legal, (0, widest - actions)),
-            to_play,
-            seed,
-            torch.full((len(to_play),), self.value_scale),
-            self.config,
-            self.simulations,
-            self.greedy,
-        )
+        scale = torch.full((len(to_play),), self.value_scale)
+        query = Query(pad_last(legal, widest), to_play, seed, scale, self.config, self.simulations, self.greedy)
+        result = search_batch(self.network, [(self.spec.name, observation)], query)
         prior = result.tree.prior_logits[:, 0, :actions].masked_fill(~legal, -torch.inf).softmax(1)
         return Decision(
             result.action, result.policy_target[:, :actions], prior, result.root_value[:, : self.spec.num_players],

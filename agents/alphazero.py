@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from agents.acting import SearchConfig, decide, prepare_search
+from agents.acting import Query, SearchConfig, decide, prepare_search
 from agents.model import SearchModel
-from agents.network import MultiGameNetwork
+from agents.network import MultiGameNetwork, pad_last
 from agents.rules import Packing, no_exact_rules
 from agents.support import decode
 from envs.game import Game, NativeGame
@@ -101,7 +100,7 @@ class RulesSearchModel(SearchModel):
                 value_scale: Tensor | None) -> Root:  # fmt: skip
         """One root a row: the states that the model was made for; legal [B, A] bool, to_play [B], seed [B]."""
         seen = [(name, rows.rules.game.observe(rows.rules.unpack(rows.packed))) for name, rows in states]
-        packed = [F.pad(rows.packed, (0, self.width - rows.packed.shape[1])) for _, rows in states]
+        packed = [pad_last(rows.packed, self.width) for _, rows in states]
         return self.root(seen, legal, to_play, seed, value_scale)._replace(embedding=torch.cat(packed))
 
     def step(self, embedding: Tensor, action: Tensor) -> Step:
@@ -114,10 +113,10 @@ class RulesSearchModel(SearchModel):
             legal, to_play = game.legal(played.state), game.to_play(played.state)
             found.append((
                 network.represent(name, game.observe(played.state)),
-                _widened(rules.pack(played.state), self.width),
-                _widened(played.reward, self.num_seats),
+                pad_last(rules.pack(played.state), self.width),
+                pad_last(played.reward, self.num_seats),
                 played.terminated,
-                _widened(legal, widest),
+                pad_last(legal, widest),
                 to_play,
             ))  # fmt: skip
         columns = found[0] if len(found) == 1 else tuple(torch.cat(column) for column in zip(*found, strict=True))
@@ -138,11 +137,6 @@ class RulesSearchModel(SearchModel):
         return self.step
 
 
-def _widened(values: Tensor, size: int) -> Tensor:
-    """[C, size] with False or 0 behind."""
-    return values if values.shape[1] == size else F.pad(values, (0, size - values.shape[1]))
-
-
 class Found(NamedTuple):
     """What the searches of a mixed batch decided, as in `search.Result` but for the tree."""
 
@@ -154,23 +148,12 @@ class Found(NamedTuple):
 
 
 def search_games(
-    network: MultiGameNetwork,
-    observations: Sequence[tuple[str, Tensor]],
-    states: Mapping[str, States],
-    legal: Tensor,
-    to_play: Tensor,
-    seed: Tensor,
-    value_scale: Tensor,
-    config: SearchConfig,
-    num_simulations: int,
-    greedy: bool,
+    network: MultiGameNetwork, observations: Sequence[tuple[str, Tensor]], states: Mapping[str, States], query: Query
 ) -> Found:
     """Search a mixed batch: the games of `states` with their rules, in one search, the others with the learned model,
-    in another. The other arguments are those of `agents.acting.search_batch`, and what comes out is in their order.
+    in another. observations and query are those of `agents.acting.search_batch`; what comes out is in their order.
     """
-    return prepare_games(
-        network, observations, states, legal, to_play, seed, value_scale, config, num_simulations, greedy
-    ).run()  # fmt: skip
+    return prepare_games(network, observations, states, query).run()
 
 
 class PreparedGames(NamedTuple):
@@ -181,19 +164,10 @@ class PreparedGames(NamedTuple):
 
 
 def prepare_games(
-    network: MultiGameNetwork,
-    observations: Sequence[tuple[str, Tensor]],
-    states: Mapping[str, States],
-    legal: Tensor,
-    to_play: Tensor,
-    seed: Tensor,
-    value_scale: Tensor,
-    config: SearchConfig,
-    num_simulations: int,
-    greedy: bool,
+    network: MultiGameNetwork, observations: Sequence[tuple[str, Tensor]], states: Mapping[str, States], query: Query
 ) -> PreparedGames:
     """`search_games` up to where the trees begin to grow."""
-    places = torch.arange(len(seed)).split([len(rows) for _, rows in observations])
+    places = torch.arange(len(query.seed)).split([len(rows) for _, rows in observations])
     searches: list[Callable[[], Result]] = []
     order, detached = [], True
     for by_rules in (False, True):
@@ -201,14 +175,14 @@ def prepare_games(
         if not chosen:
             continue
         rows = torch.cat([places[index] for index in chosen])
-        given = legal[rows], to_play[rows], seed[rows], value_scale[rows], config, num_simulations, greedy
+        given = query.of(rows)
         pairs = [observations[index] for index in chosen]
         if by_rules:
             shown = [(name, states[name]) for name, _ in pairs]
-            searches.append(functools.partial(search_rules, network, shown, *given))
+            searches.append(functools.partial(search_rules, network, shown, given))
             detached = False
         else:
-            prepared = prepare_search(network, pairs, *given)
+            prepared = prepare_search(network, pairs, given)
             searches.append(prepared.run)
             detached = detached and prepared.detached
         order.append(rows)
@@ -219,28 +193,15 @@ def prepare_games(
             return Found(*(getattr(results[0], name) for name in Found._fields))
         seats = max(result.root_value.shape[1] for result in results)
         back = torch.argsort(torch.cat(order))
-        results = [result._replace(root_value=_widened(result.root_value, seats)) for result in results]
+        results = [result._replace(root_value=pad_last(result.root_value, seats)) for result in results]
         return Found(*(torch.cat([getattr(result, name) for result in results])[back] for name in Found._fields))
 
     return PreparedGames(run, detached)
 
 
 @torch.inference_mode()
-def search_rules(
-    network: MultiGameNetwork,
-    states: Sequence[tuple[str, States]],
-    legal: Tensor,
-    to_play: Tensor,
-    seed: Tensor,
-    value_scale: Tensor,
-    config: SearchConfig,
-    num_simulations: int,
-    greedy: bool,
-) -> Result:
-    """Search a mixed batch with the games' rules: (game, its states) pairs in the order of the rows.
-
-    legal [B, A] bool over the widest game's actions, to_play [B], seed [B] int64, value_scale [B] float32.
-    """
-    model = RulesSearchModel(network, states, config.gamma)
-    root = model.root_of(states, legal, to_play, seed, value_scale)
-    return decide(root, model.recurrent_fn(), num_simulations, config, greedy)
+def search_rules(network: MultiGameNetwork, states: Sequence[tuple[str, States]], query: Query) -> Result:
+    """Search a mixed batch with the games' rules: (game, its states) pairs in the order of the query's rows."""
+    model = RulesSearchModel(network, states, query.config.gamma)
+    root = model.root_of(states, query.legal, query.to_play, query.seed, query.value_scale)
+    return decide(root, model.recurrent_fn(), query.num_simulations, query.config, query.greedy)

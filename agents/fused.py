@@ -10,6 +10,7 @@ V value bins, O outputs of the heads.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -93,8 +94,9 @@ def step_(network: MultiGameNetwork, latent: Tensor, aims: Aims, value_loss: flo
             torch.mm(hidden[b][k], out_weight[b].T, out=outputs[b][k])
             _normalise_(_array(outputs[b][k]), _array(out_bias[b]), _array(inputs[b][k]), _array(spread[b, k]))
     read = latents.view(-1, width)
-    torso = torch.mm(read, network.torso.weight.T)
-    _rectify_(_array(torso), _array(network.torso.bias))
+    torso_weights, torso_bias = _stacked([network.torso])
+    torso = torch.mm(read, torso_weights[0].T)
+    _rectify_(_array(torso), _array(torso_bias[0]))
     weight, bias, sizes = _heads(network)
     output = torch.mm(torso, weight.T)
 
@@ -114,8 +116,8 @@ def step_(network: MultiGameNetwork, latent: Tensor, aims: Aims, value_loss: flo
     _set_heads(network, torch.mm(output.T, torso), output.sum(0))
     by_torso = torch.mm(output, weight)
     _mask_(_array(by_torso), _array(torso))
-    network.torso.weight.grad, network.torso.bias.grad = torch.mm(by_torso.T, read), by_torso.sum(0)
-    by_latent = torch.mm(by_torso, network.torso.weight).view(steps + 1, rows, width)
+    _set(network.torso, torch.mm(by_torso.T, read), by_torso.sum(0))
+    by_latent = torch.mm(by_torso, torso_weights[0]).view(steps + 1, rows, width)
     by_sum = [latent.new_empty(steps, rows, width) for _ in range(depth)]  # before layer_norm
     by_hidden = [latent.new_empty(steps, rows, trunk.condition_width) for _ in range(depth)]
     for k in reversed(range(steps)):
@@ -146,7 +148,7 @@ def _array(tensor: Tensor) -> np.ndarray:
     return tensor.numpy()
 
 
-def _stacked(layers: torch.nn.ModuleList) -> tuple[list[Tensor], list[Tensor]]:
+def _stacked(layers: Iterable[torch.nn.Module]) -> tuple[list[Tensor], list[Tensor]]:
     return [layer.weight.detach() for layer in layers], [layer.bias.detach() for layer in layers]  # pyright: ignore[reportAttributeAccessIssue, reportReturnType, reportCallIssue]
 
 

@@ -16,9 +16,8 @@ from torch.nn import functional as F
 from agents.bounds import at_least, at_most
 from agents.encoders import label_seed, seeded
 from agents.fused import Aims, can_fuse, step_
-from agents.network import MultiGameNetwork, num_values, to_relative
+from agents.network import MultiGameNetwork, num_values, pad_last, to_relative
 from agents.replay import ReplayBuffer, Window
-from agents.selfplay import pad_last
 from agents.support import decode, two_hot
 from agents.targets import make_targets
 from envs.game import GameSpec, Symmetries

@@ -252,6 +252,11 @@ def _by_count(heads: nn.ModuleDict, hidden: Tensor, core: Tensor, count: Tensor)
     return result
 
 
+def pad_last(values: Tensor, size: int) -> Tensor:
+    """[..., size] with False or 0 behind: for actions or seats that the widest game has and this one lacks."""
+    return F.pad(values, (0, size - values.shape[-1]))
+
+
 def num_values(spec: GameSpec) -> int:
     """How many numbers a value of this game is: one for one player and for two that share a zero sum."""
     return 1 if spec.zero_sum else spec.num_players

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from agents.acting import SearchConfig, ValueScales
+from agents.acting import Query, SearchConfig, ValueScales
 from agents.alphazero import States, search_games
-from agents.network import MultiGameNetwork
+from agents.network import MultiGameNetwork, pad_last
 from agents.replay import ReplayBuffer
-from agents.selfplay import pad_last
 
 
 def reanalyse_(
@@ -24,10 +23,7 @@ def reanalyse_(
     places = {name: buffer.draw_positions(count, generator) for name, buffer in buffers.items()}
     stored = {name: buffers[name].read(index) for name, index in places.items()}
     rules = {name: buffers[name].rules for name in places}
-    result = search_games(
-        network,
-        [(name, observation) for name, (observation, _, _) in stored.items()],
-        {name: States(known, buffers[name].states(places[name])) for name, known in rules.items() if known},
+    query = Query(
         legal=torch.cat([pad_last(legal, widest) for _, legal, _ in stored.values()]),
         to_play=torch.cat([to_play for _, _, to_play in stored.values()]),
         seed=torch.randint(2**62, (count * len(places),), generator=generator),
@@ -36,6 +32,9 @@ def reanalyse_(
         num_simulations=config.simulations,
         greedy=False,
     )
+    observations = [(name, observation) for name, (observation, _, _) in stored.items()]
+    exact = {name: States(known, buffers[name].states(places[name])) for name, known in rules.items() if known}
+    result = search_games(network, observations, exact, query)
     for number, (name, index) in enumerate(places.items()):
         rows, spec = slice(number * count, (number + 1) * count), buffers[name].spec
         buffers[name].write_(

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from agents.acting import SearchConfig, ValueScales
+from agents.acting import Query, SearchConfig, ValueScales
 from agents.alphazero import ExactRules, Found, PreparedGames, States, prepare_games
 from agents.bounds import at_least, at_most
 from agents.encoders import label_seed
-from agents.network import MultiGameNetwork
+from agents.network import MultiGameNetwork, pad_last
 from agents.replay import ReplayBuffer
 from envs.batch import NativeEnvironment
 from envs.game import Environment, GameSpec, Timestep
@@ -90,11 +90,6 @@ class EndedEpisodes:
     length: Tensor  # [E] moves
 
 
-def pad_last(values: Tensor, size: int) -> Tensor:
-    """[..., size] with False or 0 behind: for actions or seats that the widest game has and this one lacks."""
-    return torch.nn.functional.pad(values, (0, size - values.shape[-1]))
-
-
 class Step(NamedTuple):
     """One step of all copies that has been begun: what it still has to search, and where its moves will be played."""
 
@@ -122,20 +117,18 @@ def begin_step(
     widest = network.tables.exists.shape[1]
     steps = {name: collector.timestep for name, collector in collectors.items()}
     states = {name: collector.states() for name, collector in collectors.items()}
-    search = prepare_games(
-        network,
-        [(name, step.observation) for name, step in steps.items()],
-        {name: known for name, known in states.items() if known is not None},
+    query = Query(
         legal=torch.cat([pad_last(step.legal, widest) for step in steps.values()]),
         to_play=torch.cat([step.to_play for step in steps.values()]),
         seed=torch.cat([collector.search_seeds() for collector in collectors.values()]),
-        value_scale=torch.cat(
-            [torch.full((len(step.to_play),), scales[name]) for name, step in steps.items()]
-        ),
+        value_scale=torch.cat([torch.full((len(step.to_play),), scales[name]) for name, step in steps.items()]),
         config=config,
         num_simulations=config.simulations,
         greedy=False,
-    )  # fmt: skip
+    )
+    observations = [(name, step.observation) for name, step in steps.items()]
+    exact = {name: known for name, known in states.items() if known is not None}
+    search = prepare_games(network, observations, exact, query)
     return Step(dict(collectors), states, search)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gurgeh.commands.evaluate import evaluate_players, manifest_hash, print_report
+from gurgeh.commands.evaluate import evaluate_players, print_report
 from gurgeh.config import RunConfig
 from gurgeh.goals import judge
 from gurgeh.load import LoadedRun
@@ -17,7 +17,7 @@ def final_evaluation(run: RunDirectory, config: RunConfig) -> int:
         (game, loaded.player(name, settings.simulations, settings.greedy)) for name, game in loaded.games.items()
     ]
     report = evaluate_players(
-        str(run.path), players, settings, 0, None, run.path / "evaluations", loaded.step, manifest_hash(loaded)
+        str(run.path), players, settings, 0, None, run.path / "evaluations", loaded.step, loaded.manifest_hash()
     )
     print_report(report)
     judged = judge(config.goals, report)

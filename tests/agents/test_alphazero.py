@@ -10,7 +10,7 @@ from tiny import tiny_network, toy
 from torch import Tensor
 
 import agents.alphazero
-from agents.acting import SearchConfig, ValueScales, gumbel_config, search_batch
+from agents.acting import Query, SearchConfig, ValueScales, gumbel_config, search_batch
 from agents.alphazero import ExactRules, RulesSearchModel, States, check_search, rules_of, search_games, search_rules
 from agents.learner import Learner, LearnerConfig
 from agents.network import MultiGameNetwork
@@ -108,7 +108,7 @@ def test_self_play_searches_as_the_player_of_evaluation_does():
     _, states, (legal, to_play, seed, _) = batch_of(network, {"tictactoe": state})
     scale = torch.full((9,), 0.4)
     for greedy in (True, False):
-        found = search_rules(network, [*states.items()], legal, to_play, seed, scale, CONFIG, 16, greedy)
+        found = search_rules(network, [*states.items()], Query(legal, to_play, seed, scale, CONFIG, 16, greedy))
         decision = network_player(network, states["tictactoe"].rules.game, CONFIG, 0.4, 16, greedy)
         decision = decision.act_on_state(state, seed)
         assert torch.equal(found.action, decision.action)
@@ -124,12 +124,12 @@ def test_a_row_is_the_same_in_a_mixed_batch_and_alone():
     network = tiny_network([*NAMES])
     positions = {name: played_at_random(toy(name).native, 4, 2) for name in NAMES}
     pairs, states, given = batch_of(network, positions)
-    together = search_games(network, pairs, states, *given, CONFIG, 12, False)
+    together = search_games(network, pairs, states, Query(*given, CONFIG, 12, False))
     first = 0
     for pair in pairs:
         rows = slice(first, first + 4)
         first += 4
-        alone = search_games(network, [pair], states, *(part[rows] for part in given), CONFIG, 12, False)
+        alone = search_games(network, [pair], states, Query(*given, CONFIG, 12, False).of(rows))
         seats = alone.root_value.shape[1]
         assert torch.equal(together.action[rows], alone.action)
         assert torch.equal(together.visits[rows], alone.visits)
@@ -149,7 +149,7 @@ def test_one_call_of_the_network_a_simulation_always_of_the_same_shape(monkeypat
         return read(self, latent, *rest)
 
     monkeypatch.setattr(MultiGameNetwork, "read", counted)
-    search_games(network, pairs, states, *given, CONFIG, 11, False)
+    search_games(network, pairs, states, Query(*given, CONFIG, 11, False))
     assert shapes == [(16, 1, 16)] * 12  # the root's and eleven
 
 
@@ -168,9 +168,9 @@ def test_games_without_rules_are_searched_with_the_model_beside_the_others():
 
     mine = two, torch.zeros(3).long(), torch.arange(50, 53), torch.ones(3)
     given = [between(part, new) for part, new in zip((legal, to_play, seed, scale), mine, strict=True)]
-    found = search_games(network, [pairs[0], pole, pairs[1]], states, *given, CONFIG, 8, False)
-    exact = search_rules(network, [*states.items()], legal, to_play, seed, scale, CONFIG, 8, False)
-    learned = search_batch(network, [pole], *mine, CONFIG, 8, False)
+    found = search_games(network, [pairs[0], pole, pairs[1]], states, Query(*given, CONFIG, 8, False))
+    exact = search_rules(network, [*states.items()], Query(legal, to_play, seed, scale, CONFIG, 8, False))
+    learned = search_batch(network, [pole], Query(*mine, CONFIG, 8, False))
     board_rows = torch.tensor([0, 1, 2, 3, 7, 8, 9, 10])
     for name in ("action", "policy_target", "visits", "q_values"):
         assert torch.equal(getattr(found, name)[board_rows], getattr(exact, name)), name

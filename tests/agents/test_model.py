@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import observations, tiny_network, toy
 
-from agents.acting import SearchConfig, search_batch
+from agents.acting import Query, SearchConfig, search_batch
 from agents.model import END_THRESHOLD, SearchModel
 
 NAMES = ["tictactoe", "CartPole-v1", "wander", "connect_four", "relay"]
@@ -163,12 +163,11 @@ def test_a_search_of_a_mixed_batch_equals_searches_of_one_game_each():
     rows = 6
     pairs, _, legal, to_play, seeds = batch(network, NAMES, rows)
     scale = torch.rand(rows * len(NAMES), generator=torch.Generator().manual_seed(0)) + 0.5
-    mixed = search_batch(network, pairs, legal, to_play, seeds, scale, config, 6, greedy=False)
+    query = Query(legal, to_play, seeds, scale, config, 6, greedy=False)
+    mixed = search_batch(network, pairs, query)
     for number, pair in enumerate(pairs):
         here = slice(number * rows, (number + 1) * rows)
-        own = search_batch(
-            network, [pair], legal[here], to_play[here], seeds[here], scale[here], config, 6, greedy=False
-        )
+        own = search_batch(network, [pair], query.of(torch.arange(len(to_play))[here]))
         assert torch.equal(mixed.action[here], own.action)
         assert torch.equal(mixed.visits[here], own.visits)
         assert torch.allclose(mixed.policy_target[here], own.policy_target, atol=1e-4)

@@ -6,7 +6,7 @@ from tiny import tiny_network, toy
 
 import agents.acting
 import agents.model
-from agents.acting import SearchConfig, ValueScales, search_batch
+from agents.acting import Query, SearchConfig, ValueScales, search_batch
 from agents.replay import ReplayBuffer, ReplayConfig
 from agents.selfplay import Collector, SelfPlayConfig, collect_step, final_values
 from envs.game import episode_seed
@@ -260,9 +260,9 @@ def test_values_count_in_the_games_own_unit():
     observation = toy("CartPole-v1").environment(6, 0).reset().observation
     args = dict(legal=torch.ones(6, 2, dtype=torch.bool), to_play=torch.zeros(6, dtype=torch.int64),
                 seed=torch.arange(6), config=SearchConfig(simulations=4), num_simulations=4, greedy=False)  # fmt: skip
-    one = search_batch(network, [("CartPole-v1", observation)], value_scale=torch.full((6,), 0.7), **args)
+    one = search_batch(network, [("CartPole-v1", observation)], Query(value_scale=torch.full((6,), 0.7), **args))
     network.tables = network.tables._replace(scale=network.tables.scale * 10)
-    ten = search_batch(network, [("CartPole-v1", observation)], value_scale=torch.full((6,), 7.0), **args)
+    ten = search_batch(network, [("CartPole-v1", observation)], Query(value_scale=torch.full((6,), 7.0), **args))
     assert torch.allclose(one.policy_target, ten.policy_target, atol=1e-4)
     assert torch.allclose(one.root_value * 10, ten.root_value, rtol=1e-3)
 
@@ -285,9 +285,9 @@ def test_puct_spends_its_simulations_and_its_target_are_the_visits():
     network, step = tiny_network(["tictactoe"]), toy("tictactoe").environment(4, 0).reset()
     given = (step.legal, step.to_play, torch.arange(4), torch.ones(4))
     pairs = [("tictactoe", step.observation)]
-    result = search_batch(network, pairs, *given, SearchConfig(policy="puct"), 12, greedy=True)
+    result = search_batch(network, pairs, Query(*given, SearchConfig(policy="puct"), 12, greedy=True))
     assert result.visits.sum(1).tolist() == [12] * 4
     torch.testing.assert_close(result.policy_target, result.visits / 12)
     assert torch.equal(result.action, result.visits.argmax(1))  # greedy: no noise
-    explored = search_batch(network, pairs, *given, SearchConfig(policy="puct"), 12, greedy=False)
+    explored = search_batch(network, pairs, Query(*given, SearchConfig(policy="puct"), 12, greedy=False))
     assert not torch.equal(explored.visits, result.visits)
