@@ -80,7 +80,7 @@ class LearnerConfig:
         losses = {"value_loss": 0, "reward_loss": 0, "consistency_loss": 0, "weight_decay": 0}
         shares = {"decay_share": 1, "final_lr_share": 1, "search_share": 1, "ema": 1}
         at_least("learner", self, **counts, **amounts, **losses, search_share=0, final_lr_share=0)
-        at_most("learner", self, **shares, lr=1, weight_decay=10, updates_per_step=1e6, unroll=1000, n_step=100_000)
+        at_most("learner", self, **shares, weight_decay=10, updates_per_step=1e6, unroll=1000, n_step=100_000)
         at_most("learner", self, **dict.fromkeys(("value_loss", "reward_loss", "consistency_loss"), 1e6))
         if self.consistency_loss and not self.unroll:
             raise ValueError("learner.consistency_loss compares unrolled latents, and learner.unroll=0 unrolls none; "

@@ -85,11 +85,12 @@ class WrappedEnvironment:
     def state_dict(self) -> dict[str, Any]:
         """Episode numbers, seeds and the actions of the current episodes: all tensors."""
         length = int(self._length.max(initial=0))
+        played = np.arange(length) < self._length[:, None]  # behind it lie actions of earlier episodes
         return {
             "episode": torch.tensor(self._episode),
             "seed": torch.tensor(self._seed),
             "length": torch.tensor(self._length),
-            "actions": torch.tensor(self._history[:, :length]),  # [B, longest]; what lies behind `length` means nothing
+            "actions": torch.tensor(np.where(played, self._history[:, :length], 0)),  # [B, longest]
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> Timestep:

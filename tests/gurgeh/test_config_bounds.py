@@ -32,7 +32,7 @@ def test_meaningless_numbers_are_refused(section, name, value):
 
 @pytest.mark.parametrize(
     ("section", "name", "value"),
-    [("replay", "correction_exponent", 9.0), ("replay", "priority_exponent", 2.0), ("learner", "lr", 5.0),
+    [("replay", "correction_exponent", 9.0), ("replay", "priority_exponent", 2.0), ("learner", "weight_decay", 50.0),
      ("monitor", "dormant_tau", -1.0), ("network", "value_limit", 100.0), ("search", "gamma", 1.5)],
 )  # fmt: skip
 def test_numbers_beyond_what_they_mean_are_refused(section, name, value):
