@@ -213,12 +213,13 @@ def read_stream(run: Path, name: str) -> list[dict[str, Any]]:
 
 
 def curve_of(run: Path, start: float) -> list[dict[str, Any]]:
-    """The short evaluations of a run whose process began `start` seconds before its clock; `seconds` leave out what
-    evaluations took, `gross` does not."""
+    """The short evaluations of a run whose process began `start` seconds before its clock: both times count from
+    there. `seconds` leave out what evaluations took, `gross` does not."""
     return [
         {
             "update": line["update"], "env_steps": line["env_steps"], "games": line["games"],
-            "seconds": line["time"]["seconds"] - line["time"]["evaluating"], "gross": line["time"]["seconds"],
+            "seconds": start + line["time"]["seconds"] - line["time"]["evaluating"],
+            "gross": start + line["time"]["seconds"],
         }
         for line in read_stream(run, "evaluation")
     ]  # fmt: skip

@@ -20,14 +20,14 @@ CONFIG = LearnerConfig(batch=16, unroll=3, n_step=2, warmup=1)
 MIXED = ["tictactoe", "wander", "CartPole-v1", "relay"]
 
 
-def experience(names, steps=40, network=None, keep_next=False, copies=4):
+def experience(names, steps=40, network=None, keep_next=False, copies=4, window=6):
     """Buffers of the named games filled by self-play."""
     network = network or tiny_network(names)
     collectors, buffers = {}, {}
     for name in names:
         spec = toy(name).spec
         collectors[spec.name] = Collector(spec, toy(name).environment(copies, 5), SelfPlayConfig(copies, 2), 3)
-        buffers[spec.name] = ReplayBuffer(spec, copies, ReplayConfig(max_steps=1000 * copies), 6, keep_next)
+        buffers[spec.name] = ReplayBuffer(spec, copies, ReplayConfig(max_steps=1000 * copies), window, keep_next)
     for _ in range(steps):
         collect_step(network, collectors, buffers, ValueScales(), SearchConfig(simulations=2))
     return buffers
@@ -505,3 +505,15 @@ def test_search_share_takes_what_search_said_not_what_the_network_says_now():
             stored = buffer.rows[slot, copy_][buffer.fields["root_value"]]
             seat = int(buffer.rows[slot, copy_][buffer.fields["to_play"]])
             assert float(sample.value[row, k, 0]) == pytest.approx(float(stored[seat]), abs=1e-6)
+
+
+def test_a_game_of_three_that_leans_on_no_value_learns_beside_a_game_of_two():
+    """wander ends within 6 moves, so that with 12 steps only connect_four has positions to refresh."""
+    names = ["wander", "connect_four"]
+    made = learner(names, dataclasses.replace(CONFIG, n_step=12))
+    buffers = experience(names, window=16)
+    windows = {name: buffer.sample(8, torch.Generator().manual_seed(3)) for name, buffer in buffers.items()}
+    fresh = made._refresh(buffers, windows)
+    assert torch.equal(fresh["wander"].root_value, windows["wander"].root_value)
+    assert not torch.equal(fresh["connect_four"].root_value, windows["connect_four"].root_value)
+    assert math.isfinite(made.update(buffers, 0.99, 10)["all games"]["loss"])

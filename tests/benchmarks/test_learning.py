@@ -316,3 +316,11 @@ def test_results_lines_are_whole_json(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         learning.append_result(tmp_path / "r.jsonl", {"x": float("nan")})
     assert os.path.getsize(tmp_path / "r.jsonl") > 0
+
+
+def test_times_of_a_curve_begin_with_the_process(tmp_path):
+    line = {"update": 9, "env_steps": 8, "games": {}, "time": {"seconds": 20.0, "evaluating": 4.0}}
+    (tmp_path / "evaluation.jsonl").write_text(json.dumps(line) + "\n")
+    (point,) = learning.curve_of(tmp_path, 3.0)
+    assert point["seconds"] == 19.0
+    assert point["gross"] == 23.0
