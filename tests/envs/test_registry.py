@@ -162,10 +162,10 @@ def test_missing_extra_is_one_line():
     script = """
 import importlib.util
 find = importlib.util.find_spec
-missing = ("ale_py", "minatar", "pettingzoo")
+missing = ("ale_py", "Box2D", "minatar", "pettingzoo")
 importlib.util.find_spec = lambda name, *rest: None if name.startswith(missing) else find(name, *rest)
 from envs import registry
-for name in ("ale/Pong", "minatar/breakout", "pettingzoo/tictactoe_v3"):
+for name in ("ale/Pong", "LunarLander-v3", "minatar/breakout", "pettingzoo/tictactoe_v3"):
     try:
         registry.make(name)
     except registry.MissingExtraError as error:
@@ -177,6 +177,7 @@ print(registry.make("tictactoe").name)
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
         "ale-py is not installed: pip install 'gurgeh[atari]'",
+        "Box2D is not installed: pip install 'gurgeh[box2d]'",
         "MinAtar is not installed: pip install 'gurgeh[minatar]'",
         "pettingzoo is not installed: pip install 'gurgeh[pettingzoo]'",
         "[]",
