@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -30,6 +30,8 @@ class SearchConfig:
     """Weight of a difference of value that is one unit of the game's own scale, times (50 + most visits)."""
     noise_weight: float = 0.7
     """How far the typical error of the values widens the game's unit: differences below it are noise."""
+    q_unit: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Game -> the unit of its differences of value, set by hand; 0, and games not named here: found automatically."""
     policy: Literal["gumbel", "puct"] = "gumbel"
     """How simulations are spent: Gumbel MuZero's sequential halving, or MuZero's PUCT, whose policy target is the share
     of visits; max_considered, value_weight and noise_weight are for gumbel alone."""
@@ -40,6 +42,9 @@ class SearchConfig:
     def __post_init__(self) -> None:
         at_least("search", self, simulations=1, max_considered=1, gamma=0, value_weight=0, noise_weight=0)
         at_most("search", self, gamma=1, value_weight=1e6, noise_weight=1e6, simulations=10**6, max_considered=10**6)
+        for game, unit in self.q_unit.items():
+            if not (unit == 0 or 1e-6 <= unit <= 1e6):
+                raise ValueError(f"search.q_unit.{game} must be 0 (automatic) or lie in 1e-6 to 1e6, found {unit}")
 
 
 def gumbel_config(config: SearchConfig, greedy: bool) -> GumbelConfig:
@@ -118,15 +123,18 @@ class ValueScales:
     error|: where actions differ by less than the values err, the difference is noise.
     """
 
-    def __init__(self, decay: float = 0.99, noise_weight: float = 0.0):
-        """decay: of both running means, a step of self-play and an update. noise_weight: see the class."""
-        self.decay, self.noise_weight = decay, noise_weight
+    def __init__(self, decay: float = 0.99, noise_weight: float = 0.0, by_hand: Mapping[str, float] | None = None):
+        """decay: of both running means, a step of self-play and an update. noise_weight: see the class. by_hand: game
+        -> its unit, which then stands, where it is not 0."""
+        self.decay, self.noise_weight, self.by_hand = decay, noise_weight, dict(by_hand or {})
         self.error: dict[str, float] = {}
         self.square: dict[str, float] = {}
         self.weight: dict[str, float] = {}
 
     def __getitem__(self, game: str) -> float:
-        """The present scale of `game`; 1 before anything is known."""
+        """The present scale of `game`: the one set by hand, else the one found; 1 before anything is known."""
+        if self.by_hand.get(game):
+            return self.by_hand[game]
         if not self.weight.get(game):
             return 1.0
         noise = self.noise_weight * self.error.get(game, 0.0)

@@ -16,6 +16,7 @@ from agents.alphazero import ExactRules, Found, PreparedGames, States, prepare_g
 from agents.bounds import at_least, at_most
 from agents.encoders import label_seed
 from agents.network import MultiGameNetwork, pad_last
+from agents.novelty import Novelty
 from agents.replay import ReplayBuffer
 from envs.batch import NativeEnvironment
 from envs.game import Environment, GameSpec, Timestep
@@ -39,9 +40,11 @@ class Collector:
     """The copies of one game, their current timestep and what is being summed up about running episodes."""
 
     def __init__(self, spec: GameSpec, environment: Environment, config: SelfPlayConfig, seed: int,
-                 rules: ExactRules | None = None):  # fmt: skip
-        """rules: what the game is searched with; the environment then has the states. None: the learned model."""
+                 rules: ExactRules | None = None, novelty: Novelty | None = None):  # fmt: skip
+        """rules: what the game is searched with; the environment then has the states. None: the learned model. novelty:
+        what is new in the game, where curiosity has a say in the moves."""
         self.spec, self.environment, self.config, self.rules = spec, environment, config, rules
+        self.novelty = novelty
         self.generator = torch.Generator().manual_seed(label_seed(seed, "self-play", spec.name))
         self.base_seed = label_seed(seed, "search", spec.name)
         self.num_steps = 0  # steps of every copy so far
@@ -73,6 +76,7 @@ class Collector:
             "score": self.score,
             "length": self.length,
             "opening": self.opening,
+            **({"novelty": self.novelty.state_dict()} if self.novelty is not None else {}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -80,6 +84,8 @@ class Collector:
         self.generator.set_state(state["generator"])
         self.num_steps = state["num_steps"]
         self.score, self.length, self.opening = state["score"], state["length"], state["opening"]
+        if self.novelty is not None and "novelty" in state:  # else curiosity was switched on by this resume
+            self.novelty.load_state_dict(state["novelty"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +159,8 @@ def _play(network: MultiGameNetwork, collector: Collector, buffer: ReplayBuffer,
           value: Tensor, states: States | None) -> EndedEpisodes:  # fmt: skip
     """Play `action` [C] (a random move in openings), store the step, begin what ended anew."""
     before, opening = collector.timestep, collector.opening > 0
+    if collector.novelty is not None:  # before openings: their random moves stay as they are
+        action = collector.novelty.play(before.observation, before.legal, action, policy)
     if bool(opening.any()):
         random = torch.multinomial(before.legal.float(), 1, generator=collector.generator)[:, 0]
         action = torch.where(opening, random, action)

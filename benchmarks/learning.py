@@ -73,7 +73,9 @@ def updates_for(env_steps: int, settings: Sequence[str]) -> int:
 
 def key_of(experiment: Experiment, seed: int, commit: str, extra: Sequence[str]) -> list[Any]:
     """What makes a result the same result: experiment, seed, commit, hash of all settings and of the time."""
-    told = [arguments_of(experiment, seed, extra), experiment.limit, experiment.after, experiment.episodes]
+    told: list[Any] = [arguments_of(experiment, seed, extra), experiment.limit, experiment.after, experiment.episodes]
+    if experiment.opponents:
+        told.append(list(experiment.opponents))
     return [experiment.name, seed, commit, hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]]
 
 
@@ -279,9 +281,8 @@ def run_one(
     }  # fmt: skip
     if record["status"] == "failed":
         return record | {"error": _tail(ended)}
-    opponents = ",".join(
-        dict.fromkeys(goal.split(" against ")[1].split()[0] for goal in experiment.goals if " against " in goal)
-    )
+    named = [goal.split(" against ")[1].split()[0] for goal in experiment.goals if " against " in goal]
+    opponents = ",".join(dict.fromkeys([*named, *experiment.opponents]))
     judge = [sys.executable, str(ROOT / "benchmarks" / "learning_judge.py"), str(folder), "--episodes",
              str(experiment.episodes), "--opponents", opponents]  # fmt: skip
     ended = processes.run(judge, code)

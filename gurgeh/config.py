@@ -8,6 +8,7 @@ from agents.acting import SearchConfig
 from agents.bounds import at_least
 from agents.learner import LearnerConfig
 from agents.network import NetworkConfig
+from agents.novelty import IntrinsicConfig
 from agents.replay import ReplayConfig
 from agents.selfplay import SelfPlayConfig
 from gurgeh.evaluate import EvaluationConfig
@@ -67,6 +68,7 @@ class RunConfig:
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
     selfplay: SelfPlayConfig = dataclasses.field(default_factory=SelfPlayConfig)
+    intrinsic: IntrinsicConfig = dataclasses.field(default_factory=IntrinsicConfig)
     replay: ReplayConfig = dataclasses.field(default_factory=ReplayConfig)
     learner: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
     schedule: ScheduleConfig = dataclasses.field(default_factory=ScheduleConfig)

@@ -14,7 +14,7 @@ import torch
 from agents.player import RandomPlayer, SolverPlayer
 from benchmarks import learning, learning_judge, learning_report
 from benchmarks.learning_rules import Experiment, at_end, deadline, kept, reached, scored, solved
-from benchmarks.learning_table import ABLATIONS, EXPERIMENTS, TARGETS
+from benchmarks.learning_table import ABLATIONS, EXPERIMENTS, Q_UNITS, TARGETS
 from envs import registry
 from envs.solver import solve
 from gurgeh.config import RunConfig
@@ -114,7 +114,7 @@ def test_experiments_are_configurations(experiment):
 
 
 def test_names_are_unique_and_steps_are_paid_for():
-    assert len(EXPERIMENTS) == len(TARGETS) + len(ABLATIONS)
+    assert len(EXPERIMENTS) == len(TARGETS) + len(ABLATIONS) + len(Q_UNITS)
     words = learning.arguments_of(EXPERIMENTS["breakout"], 0, ["selfplay.copies=16", "learner.updates_per_step=0.5"])
     assert "schedule.updates=1875" in words  # 60,000 / 16 * 0.5
 
@@ -308,6 +308,30 @@ def test_ablations_are_means_and_ranges_over_seeds():
     assert rows == [
         ["defaults", "0.75 (0.5 to 1)", "0.375", "20"], ["ema-0", "0.5 (0.25 to 0.75), 1 failed", "0.2917", "20"],
     ]  # fmt: skip
+
+
+def test_units_of_q_by_hand_stand_beside_the_automatic_one():
+    results = []
+    for game, factor, end in (("tictactoe", "automatic", 0.9), ("tictactoe", "0.3", 0.8), ("cartpole", "10.0", 44.0)):
+        one = record(0.0, end, key=[f"q_unit:{game}:{factor}", 0, "c", "0"])
+        results.append(one | {"judged": {"x": {"optimal": end}}})
+    text = learning_report.report(Q_UNITS, results, "q_unit", "command")
+    rows = [line for line in text.splitlines() if line.startswith(("| automatic |", "| 0.3 |", "| 10.0 |"))]
+    assert [[cell.strip() for cell in row.split("|")][1:5:3] for row in rows] == [
+        ["automatic", "20"], ["0.3", "20"], ["10.0", "–"],
+    ]  # fmt: skip
+    assert "0.9 (0.9 to 0.9)" in rows[0]
+    assert "44 (44 to 44)" in rows[2]
+
+
+def test_a_grid_of_units_is_that_games_own():
+    """Each game has the automatic unit, which sets nothing, and its own units by hand."""
+    for game in ("tictactoe", "CartPole-v1", "minatar/breakout", "connect_four"):
+        mine = [one for one in Q_UNITS if one.games == (game,)]
+        settings = [[word for word in one.settings if "q_unit" in word] for one in mine]
+        assert settings[0] == []
+        assert len(mine) == 5
+        assert all(len(words) == 1 and words[0].startswith(f"search.q_unit.{game}=") for words in settings[1:])
 
 
 def test_results_lines_are_whole_json(tmp_path):
