@@ -29,10 +29,13 @@ class SelfPlayConfig:
     """Copies of each game played at once."""
     random_plies: int = 8
     """Episodes begin with 0 to this many uniformly random moves, which are no targets: they bring variety."""
+    explore: float = 0.0
+    """Share of later moves that are uniformly random, too. The search's policy of the position is a target all the same;
+    value targets sum no rewards across such a move."""
 
     def __post_init__(self) -> None:
-        at_least("selfplay", self, copies=1, random_plies=0)
-        at_most("selfplay", self, copies=10**6, random_plies=10**6)
+        at_least("selfplay", self, copies=1, random_plies=0, explore=0)
+        at_most("selfplay", self, copies=10**6, random_plies=10**6, explore=1)
 
 
 class Collector:
@@ -153,9 +156,14 @@ def _play(network: MultiGameNetwork, collector: Collector, buffer: ReplayBuffer,
           value: Tensor, states: States | None) -> EndedEpisodes:  # fmt: skip
     """Play `action` [C] (a random move in openings), store the step, begin what ended anew."""
     before, opening = collector.timestep, collector.opening > 0
-    if bool(opening.any()):
+    explored = torch.zeros_like(opening)
+    if collector.config.explore:
+        drawn = torch.rand(len(opening), generator=collector.generator) < collector.config.explore
+        explored = drawn & ~opening
+    at_random = opening | explored
+    if bool(at_random.any()):
         random = torch.multinomial(before.legal.float(), 1, generator=collector.generator)[:, 0]
-        action = torch.where(opening, random, action)
+        action = torch.where(at_random, random, action)
     after = collector.environment.step(action)
     ended = after.terminated | after.truncated
     buffer.add(
@@ -170,6 +178,7 @@ def _play(network: MultiGameNetwork, collector: Collector, buffer: ReplayBuffer,
         root_value=value,
         final_value=final_values(network, collector.spec, after),
         trainable=~opening,
+        explored=explored,
         state=states.packed if states is not None else None,
     )
     collector.timestep = after
