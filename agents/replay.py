@@ -84,7 +84,8 @@ def ring_length(spec: GameSpec, copies: int, config: ReplayConfig, window: int, 
     if length <= window:
         raise ValueError(
             f"{spec.name}: replay.max_bytes={config.max_bytes} and replay.max_steps={config.max_steps} keep {length} "
-            f"steps of each of {copies} copies, a window needs {window + 1}; raise them or lower selfplay.copies"
+            f"steps of each of {copies} copies, a window needs {window + 1}; raise them or lower "
+            f"selfplay.{'copies' if spec.native else 'wrapped_copies'}"
         )
     return length
 

@@ -26,16 +26,22 @@ class SelfPlayConfig:
     """How experience is collected."""
 
     copies: int = 64
-    """Copies of each game played at once."""
+    """Copies of each native game played at once."""
+    wrapped_copies: int = 32
+    """Copies of each other game: its steps are what is scarce, and fewer of them an update learn more from each."""
     random_plies: int = 8
     """Episodes begin with 0 to this many uniformly random moves, which are no targets: they bring variety."""
     explore: float = 0.0
-    """Share of later moves that are uniformly random, too. The search's policy of the position is a target all the same;
-    value targets sum no rewards across such a move."""
+    """Share of later moves that are uniformly random, too. The search's policy of the position is a target all the
+    same; value targets sum no rewards across such a move."""
 
     def __post_init__(self) -> None:
-        at_least("selfplay", self, copies=1, random_plies=0, explore=0)
-        at_most("selfplay", self, copies=10**6, random_plies=10**6, explore=1)
+        at_least("selfplay", self, copies=1, wrapped_copies=1, random_plies=0, explore=0)
+        at_most("selfplay", self, copies=10**6, wrapped_copies=10**6, random_plies=10**6, explore=1)
+
+    def copies_of(self, spec: GameSpec) -> int:
+        """How many copies of this game are played at once."""
+        return self.copies if spec.native else self.wrapped_copies
 
 
 class Collector:

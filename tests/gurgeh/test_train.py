@@ -23,6 +23,7 @@ SMALL = [
     "threads=1", "network.width=16", "network.hidden=32", "network.value_bins=21", "learner.batch=16",
     "learner.updates_per_step=0.7",
     "learner.start_steps=100", "learner.reanalyse=4", "learner.n_step=3", "selfplay.copies=8", "search.simulations=2",
+    "selfplay.wrapped_copies=8",
     "logging.every_updates=10", "logging.evaluate_every_updates=0", "logging.tensorboard=false",
     "monitor.set_size=64", "monitor.medium_size=64", "monitor.small_size=16",
 ]  # fmt: skip
