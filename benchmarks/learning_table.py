@@ -59,7 +59,7 @@ TARGETS = (
         Experiment(  # what Connect Four gains by a larger network, and by its rules in the search
             f"connect_four:{name}", ("connect_four",), ("connect_four win against tactician2 >= 0.95",), at_end,
             limit=600, updates=10_000, seeds=3, need=3, episodes=1000,
-            settings=(*_every(1000, 200), *LARGER, "evaluation.simulations=64", *settings),
+            settings=(*_every(2500, 200), *LARGER, "evaluation.simulations=64", *settings),
         )
         for name, settings in (("larger", ()), ("rules", ("search.model=rules", "learner.unroll=0")))
     ),
