@@ -6,13 +6,14 @@ Shape legend: B rows of all games, C copies of one game, A actions of the widest
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from agents.acting import Query, SearchConfig, ValueScales
-from agents.alphazero import ExactRules, Found, PreparedGames, States, prepare_games
+from agents.alphazero import ExactRules, Found, States, prepare_games
 from agents.bounds import at_least, at_most
 from agents.encoders import label_seed
 from agents.network import MultiGameNetwork, pad_last
@@ -104,7 +105,7 @@ class Step(NamedTuple):
 
     collectors: dict[str, Collector]
     states: dict[str, States | None]
-    search: PreparedGames
+    search: Callable[[], Found]
 
 
 def collect_step(
@@ -116,7 +117,7 @@ def collect_step(
 ) -> dict[str, EndedEpisodes]:
     """Search and play one move in every copy of every game; store it; returns the episodes that ended."""
     step = begin_step(network, collectors, scales, config)
-    return finish_step(network, step, step.search.run(), buffers, scales)
+    return finish_step(network, step, step.search(), buffers, scales)
 
 
 def begin_step(

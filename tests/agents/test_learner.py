@@ -26,7 +26,8 @@ def experience(names, steps=40, network=None, keep_next=False, copies=4, window=
     collectors, buffers = {}, {}
     for name in names:
         spec = toy(name).spec
-        collectors[spec.name] = Collector(spec, toy(name).environment(copies, 5), SelfPlayConfig(copies, 2), 3)
+        environment = toy(name).environment(copies, 5)
+        collectors[spec.name] = Collector(spec, environment, SelfPlayConfig(copies, random_plies=2), 3)
         buffers[spec.name] = ReplayBuffer(spec, copies, ReplayConfig(max_steps=1000 * copies), window, keep_next)
     for _ in range(steps):
         collect_step(network, collectors, buffers, ValueScales(), SearchConfig(simulations=2))

@@ -19,7 +19,8 @@ def players(names, network, random_plies=2, copies=COPIES, seed=7, explore=0.0):
     for name in names:
         spec = toy(name).spec
         environment = toy(name).environment(copies, 1234)
-        collectors[spec.name] = Collector(spec, environment, SelfPlayConfig(copies, random_plies, explore), seed)
+        config = SelfPlayConfig(copies, random_plies=random_plies, explore=explore)
+        collectors[spec.name] = Collector(spec, environment, config, seed)
         buffers[spec.name] = ReplayBuffer(spec, copies, ReplayConfig(max_steps=100 * copies), 2, keep_next=True)
     return collectors, buffers
 
