@@ -35,10 +35,13 @@ class SelfPlayConfig:
     explore: float = 0.0
     """Share of later moves that are uniformly random, too. The search's policy of the position is a target all the
     same; value targets sum no rewards across such a move."""
+    greedy_share: float = 0.0
+    """Share of the copies that play the best move of the search's policy, without noise: they reach positions that
+    noise keeps the others from."""
 
     def __post_init__(self) -> None:
-        at_least("selfplay", self, copies=1, wrapped_copies=1, random_plies=0, explore=0)
-        at_most("selfplay", self, copies=10**6, wrapped_copies=10**6, random_plies=10**6, explore=1)
+        at_least("selfplay", self, copies=1, wrapped_copies=1, random_plies=0, explore=0, greedy_share=0)
+        at_most("selfplay", self, copies=10**6, wrapped_copies=10**6, random_plies=10**6, explore=1, greedy_share=1)
 
     def copies_of(self, spec: GameSpec) -> int:
         """How many copies of this game are played at once."""
@@ -163,6 +166,9 @@ def _play(network: MultiGameNetwork, collector: Collector, buffer: ReplayBuffer,
           value: Tensor, states: States | None) -> EndedEpisodes:  # fmt: skip
     """Play `action` [C] (a random move in openings), store the step, begin what ended anew."""
     before, opening = collector.timestep, collector.opening > 0
+    greedy = round(collector.config.greedy_share * len(action))
+    if greedy:
+        action = torch.cat([policy[:greedy].argmax(1), action[greedy:]])
     explored = torch.zeros_like(opening)
     if collector.config.explore:
         drawn = torch.rand(len(opening), generator=collector.generator) < collector.config.explore
