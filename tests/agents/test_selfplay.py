@@ -14,19 +14,19 @@ from envs.game import episode_seed
 COPIES = 5
 
 
-def players(names, network, random_plies=2, copies=COPIES, seed=7, explore=0.0):
+def players(names, network, random_plies=2, copies=COPIES, seed=7, **settings):
     collectors, buffers = {}, {}
     for name in names:
         spec = toy(name).spec
         environment = toy(name).environment(copies, 1234)
-        config = SelfPlayConfig(copies, random_plies=random_plies, explore=explore)
+        config = SelfPlayConfig(copies, random_plies=random_plies, **settings)
         collectors[spec.name] = Collector(spec, environment, config, seed)
         buffers[spec.name] = ReplayBuffer(spec, copies, ReplayConfig(max_steps=100 * copies), 2, keep_next=True)
     return collectors, buffers
 
 
-def play(names, network, steps, random_plies=2, simulations=3, copies=COPIES, explore=0.0):
-    collectors, buffers = players(names, network, random_plies, copies, explore=explore)
+def play(names, network, steps, random_plies=2, simulations=3, copies=COPIES, **settings):
+    collectors, buffers = players(names, network, random_plies, copies, **settings)
     scales, ended = ValueScales(), []
     for _ in range(steps):
         ended.append(collect_step(network, collectors, buffers, scales, SearchConfig(simulations=simulations)))
@@ -155,6 +155,18 @@ def test_explored_moves_are_uniform_come_as_often_as_asked_and_keep_the_searchs_
     excess = data["policy"].gather(2, data["action"][..., None])[..., 0] - 1 / data["legal"].sum(2)
     assert abs(float(excess[explored].mean())) < 4 * float(excess[explored].std()) / len(rank) ** 0.5
     assert float(excess[later & ~explored].mean()) > 0.03
+
+
+def test_greedy_copies_play_the_best_move_of_the_policy_and_the_others_do_not_always():
+    network = tiny_network(["tictactoe"])
+    steps, copies = 30, 16
+    _, buffers, _, _ = play(["tictactoe"], network, steps, 2, simulations=4, copies=copies, greedy_share=0.25)
+    data = stored(buffers["tictactoe"], steps)
+    best = data["action"] == data["policy"].argmax(2)
+    played = data["trainable"]
+    assert best[:, :4][played[:, :4]].all()
+    assert not best[:, 4:][played[:, 4:]].all()
+    assert not best[:, :4].all(), "moves of an opening are random all the same"
 
 
 def test_no_openings_when_none_are_asked_for():
