@@ -35,7 +35,7 @@ class SelfPlayConfig:
     explore: float = 0.0
     """Share of later moves that are uniformly random, too. The search's policy of the position is a target all the
     same; value targets sum no rewards across such a move."""
-    greedy_share: float = 0.0
+    greedy_share: float = 0.5
     """Share of the copies that play the best move of the search's policy, without noise: they reach positions that
     noise keeps the others from."""
 
