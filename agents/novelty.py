@@ -26,6 +26,7 @@ from envs.game import GameSpec, ObservationKind
 TILINGS, PLANES = 8, 16  # a cell is PLANES bits
 REACH = 3.0  # hyperplanes lie at most so far from the centre, in features: 19 times the spread of random play
 PIXEL_SIDE = 16  # frames are shrunk to this square
+STRAY = 0.5  # a move with less of the best move's probability ends the sums of value targets
 LEAST = 1e-3  # a legal move's probability before the bonus: the shares of visits of PUCT hold zeros
 
 
@@ -37,7 +38,8 @@ class IntrinsicConfig:
     """Game -> how many nats a move gains for one unit of bonus that it leads to (a position never seen has 1, one seen
     n times 1 / sqrt(n)). Games that are not named have no curiosity."""
     copies: float = 0.5
-    """Share of a curious game's copies that follow the bonus; the others play as without."""
+    """Share of a curious game's copies that follow the bonus; the others play as without. They are the last ones; the
+    first are those of selfplay.greedy_share."""
     gamma: float = 0.99
     """Discount of the bonus; it goes on over the end of an episode (Burda et al. 2018)."""
     n_step: int = 5
@@ -115,18 +117,20 @@ class Novelty:
         self.recent = float(self.bonus(features).mean())
 
     @torch.no_grad()
-    def play(self, observation: Tensor, legal: Tensor, action: Tensor, policy: Tensor) -> Tensor:
-        """What is played, [C] int64, where the search says `action` [C] and has improved the policy to `policy` [C, A]:
-        in the copies that follow the bonus a draw from softmax(log policy + weight * Q) over the legal moves. The
-        observations [C, *shape] count as seen."""
+    def play(self, observation: Tensor, legal: Tensor, action: Tensor, policy: Tensor) -> tuple[Tensor, Tensor]:
+        """What is played, [C] int64, where otherwise `action` [C] would be and the search has improved the policy to
+        `policy` [C, A]: in the copies that follow the bonus, the last ones, a draw from softmax(log policy + weight *
+        Q) over the legal moves. And [C] bool, that the move is not what the policy would do: it gives it less than
+        STRAY of what it gives its best. The observations [C, *shape] count as seen."""
         features = self.features(observation)
         self.see_(features)
         weight = self.config.weight[self.spec.name]
         logits = policy.clamp(min=LEAST).log() + weight * self.network(features)
         uniform = torch.rand(logits.shape, generator=self.generator).clamp(min=1e-9)  # Gumbel-max: a draw from softmax
         drawn = (logits - torch.log((-torch.log(uniform)).clamp(min=1e-9))).masked_fill(~legal, -torch.inf).argmax(1)
-        follows = torch.arange(len(action)) < round(self.config.copies * len(action))
-        return torch.where(follows, drawn, action)
+        follows = torch.arange(len(action)) >= len(action) - round(self.config.copies * len(action))
+        strayed = policy.gather(1, drawn[:, None])[:, 0] < STRAY * policy.max(1).values
+        return torch.where(follows, drawn, action), follows & strayed
 
     def update(self, buffer: ReplayBuffer) -> float:
         """One step of double Q-learning on positions drawn evenly; returns the mean bonus of what followed them."""

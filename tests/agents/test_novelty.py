@@ -66,7 +66,7 @@ def ring_buffer(steps, copies, generator):
         buffer.add(
             observation=torch.eye(STATES)[place], legal=torch.ones(copies, 2, dtype=torch.bool), to_play=zeros[:, 0],
             action=action, reward=-ones, terminated=zeros[:, 0], truncated=zeros[:, 0], policy=torch.zeros(copies, 2),
-            root_value=zeros, final_value=zeros, trainable=torch.ones(copies, dtype=torch.bool),
+            root_value=zeros, final_value=zeros, trainable=torch.ones(copies, dtype=torch.bool), explored=zeros[:, 0],
         )  # fmt: skip
         place = following
     return spec, buffer
@@ -100,9 +100,14 @@ def test_only_its_share_of_the_copies_follows_the_bonus():
         novelty.network[-1].bias.copy_(torch.tensor([0.0, 2.0, 5.0]))
     observation, policy = torch.zeros(40, 2), torch.full((40, 3), 1 / 3)
     legal = torch.tensor([True, True, False]).expand(40, 3)
-    played = novelty.play(observation, legal, torch.zeros(40, dtype=torch.int64), policy)
-    assert played.tolist() == [1] * 10 + [0] * 30  # the best move is not legal
-    assert int(novelty.counts.sum()) == 40 * TILINGS  # all are seen
+    played, strayed = novelty.play(observation, legal, torch.zeros(40, dtype=torch.int64), policy)
+    assert played.tolist() == [0] * 30 + [1] * 10  # the best move is not legal
+    assert not bool(strayed.any())  # the policy likes it as much as any other
+    policy = torch.tensor([0.7, 0.3, 0.0]).expand(40, 3)
+    played, strayed = novelty.play(observation, legal, torch.zeros(40, dtype=torch.int64), policy)
+    assert played.tolist() == [0] * 30 + [1] * 10
+    assert strayed.tolist() == [False] * 30 + [True] * 10
+    assert int(novelty.counts.sum()) == 80 * TILINGS  # all are seen, twice
 
 
 def test_without_knowledge_the_draw_is_the_searchs_policy():
@@ -110,7 +115,7 @@ def test_without_knowledge_the_draw_is_the_searchs_policy():
     novelty = curious(spec, torch.randn(200, 2, generator=torch.Generator().manual_seed(0)))
     policy = torch.tensor([0.1, 0.3, 0.6]).expand(6000, 3)
     legal = torch.ones(6000, 3, dtype=torch.bool)
-    played = novelty.play(torch.zeros(6000, 2), legal, torch.zeros(6000, dtype=torch.int64), policy)
+    played, _ = novelty.play(torch.zeros(6000, 2), legal, torch.zeros(6000, dtype=torch.int64), policy)
     assert (torch.bincount(played, minlength=3) / 6000).tolist() == pytest.approx([0.1, 0.3, 0.6], abs=0.03)
 
 
@@ -122,11 +127,12 @@ def play(name, steps, curiosity):
     if curiosity:
         shown = torch.randn(100, *spec.observation.shape, generator=torch.Generator().manual_seed(2))
         novelty = curious(spec, shown, batch=16)
-    collector = Collector(spec, toy(name).environment(copies, 99), SelfPlayConfig(copies, 2), 7, None, novelty)
+    config = SelfPlayConfig(copies, random_plies=2)
+    collector = Collector(spec, toy(name).environment(copies, 99), config, 7, None, novelty)
     buffer = ReplayBuffer(spec, copies, ReplayConfig(max_steps=600), 3)
     for step in range(steps):
-        config = SearchConfig(simulations=3)
-        collect_step(network, {spec.name: collector}, {spec.name: buffer}, ValueScales(), config)
+        how = SearchConfig(simulations=3)
+        collect_step(network, {spec.name: collector}, {spec.name: buffer}, ValueScales(), how)
         if novelty is not None and step >= 10:
             novelty.update(buffer)
     return buffer
@@ -159,7 +165,7 @@ def test_it_goes_on_to_the_bit_from_a_checkpoint(tmp_path):
             novelty.update(buffer)
             seen = torch.eye(STATES)[torch.arange(4) + step % 2]
             legal, policy = torch.ones(4, 2, dtype=torch.bool), torch.full((4, 2), 0.5)
-            actions.append(novelty.play(seen, legal, torch.zeros(4, dtype=torch.int64), policy))
+            actions.append(novelty.play(seen, legal, torch.zeros(4, dtype=torch.int64), policy)[0])
         return torch.stack(actions)
 
     on(one, 7)
