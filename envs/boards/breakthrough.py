@@ -47,7 +47,7 @@ class Breakthrough:
             zero_sum=True,
             reward_range=(-1.0, 1.0),
             max_length=longest(width, height),
-            family="breakthrough",
+            family="race",
             board_planes=True,
             action_keys=tuple(
                 f"forward {row} {column} {('left', 'straight', 'right')[side]}"
