@@ -16,9 +16,10 @@ from torch import Tensor
 
 from agents.player import Decision, choose_uniformly
 from agents.rules import MCTS, ORDER, PATH, Evaluator, Packing, Positions, Rollouts
-from envs.chance import draw, word
 from envs.game import ChanceGame
 from search import Afterstate, Root, Step, noise, stochastic_muzero
+
+_OUTCOME = 1 << 22  # a stream of `noise.uniform`, far from those of agents.rules
 
 
 class ChanceRulesModel:
@@ -55,7 +56,7 @@ class ChanceRulesModel:
 
     def root(self, state: Any, seed: Tensor, value_scale: Tensor | None = None) -> Root:
         """B states in which somebody is to move, seed [B] int64, value_scale [B] float32 -> the search's root."""
-        state = state._replace(key=word(seed))
+        state = state._replace(key=seed * PATH)
         legal, to_play = self.game.legal(state), self.game.to_play(state)
         logits, value = self.evaluate(Positions(state, legal, to_play, torch.zeros_like(to_play).bool(), seed))
         packed = self._states.pack([*state, seed])
@@ -67,7 +68,9 @@ class ChanceRulesModel:
         after = self.game.decide(self._state(*parts), action)
         chances = self.game.chances(after)
         key = key * PATH + action + 1
-        played = self.game.resolve(after, draw(chances, word(key)))
+        bounds = chances.cumsum(1)
+        drawn = (bounds <= noise.uniform(key, 1, _OUTCOME) * bounds[:, -1:]).sum(1).clamp(max=self.num_codes - 1)
+        played = self.game.resolve(after, drawn)
         legal, to_play = self.game.legal(played.state), self.game.to_play(played.state)
         _, value = self.evaluate(Positions(played.state, legal, to_play, played.terminated, key))
         value = played.reward + self.gamma * torch.where(played.terminated[:, None], 0.0, value)
@@ -80,7 +83,7 @@ class ChanceRulesModel:
         played = self.game.resolve(self._after(*parts), outcome)
         legal, to_play = self.game.legal(played.state), self.game.to_play(played.state)
         key = key * PATH + outcome + 1
-        state = played.state._replace(key=word(key))
+        state = played.state._replace(key=key)
         logits, value = self.evaluate(Positions(state, legal, to_play, played.terminated, key))
         return Step(
             embedding=self._states.pack([*state, key]),
