@@ -13,7 +13,6 @@ from agents.bounds import at_least, at_most
 from agents.model import SearchModel
 from agents.network import MultiGameNetwork
 from search import GumbelConfig, PUCTConfig, RecurrentFn, Result, Root, RowScale, gumbel_muzero, muzero
-from search.native import NativeModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,21 +79,16 @@ class Query(NamedTuple):
         )
 
 
-class Prepared(NamedTuple):
-    """A search that is ready to run."""
-
-    run: Callable[[], Result]
-    detached: bool  # it reads no weights any more: it may run in another thread while the network is trained
-
-
 def search_batch(network: MultiGameNetwork, observations: Sequence[tuple[str, Tensor]], query: Query) -> Result:
     """Search a mixed batch: (game, observation [rows, *shape]) pairs in the order of the query's rows."""
-    return prepare_search(network, observations, query).run()
+    return prepare_search(network, observations, query)()
 
 
 @torch.inference_mode()
-def prepare_search(network: MultiGameNetwork, observations: Sequence[tuple[str, Tensor]], query: Query) -> Prepared:
-    """`search_batch` up to where the tree begins to grow: the roots are there, and the model's weights are packed."""
+def prepare_search(
+    network: MultiGameNetwork, observations: Sequence[tuple[str, Tensor]], query: Query
+) -> Callable[[], Result]:
+    """`search_batch` up to where the tree begins to grow: the roots are there. What is returned does the rest."""
     game = torch.cat([torch.full((len(rows),), network.games[name], dtype=torch.int64) for name, rows in observations])
     model = SearchModel(network, game, query.config.gamma)
     root = model.root(observations, query.legal, query.to_play, query.seed, query.value_scale)
@@ -104,7 +98,7 @@ def prepare_search(network: MultiGameNetwork, observations: Sequence[tuple[str, 
     def run() -> Result:
         return decide(root, recurrent_fn, query.num_simulations, query.config, query.greedy)
 
-    return Prepared(run, isinstance(recurrent_fn, NativeModel))
+    return run
 
 
 class ValueScales:

@@ -6,13 +6,14 @@ Shape legend: B rows of all games, C copies of one game, A actions of the widest
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from agents.acting import Query, SearchConfig, ValueScales
-from agents.alphazero import ExactRules, Found, PreparedGames, States, prepare_games
+from agents.alphazero import ExactRules, Found, States, prepare_games
 from agents.bounds import at_least, at_most
 from agents.encoders import label_seed
 from agents.network import MultiGameNetwork, pad_last
@@ -26,13 +27,25 @@ class SelfPlayConfig:
     """How experience is collected."""
 
     copies: int = 64
-    """Copies of each game played at once."""
+    """Copies of each native game played at once."""
+    wrapped_copies: int = 32
+    """Copies of each other game: its steps are what is scarce, and fewer of them an update learn more from each."""
     random_plies: int = 8
     """Episodes begin with 0 to this many uniformly random moves, which are no targets: they bring variety."""
+    explore: float = 0.0
+    """Share of later moves that are uniformly random, too. The search's policy of the position is a target all the
+    same; value targets sum no rewards across such a move."""
+    greedy_share: float = 0.5
+    """Share of the copies that play the best move of the search's policy, without noise: they reach positions that
+    noise keeps the others from."""
 
     def __post_init__(self) -> None:
-        at_least("selfplay", self, copies=1, random_plies=0)
-        at_most("selfplay", self, copies=10**6, random_plies=10**6)
+        at_least("selfplay", self, copies=1, wrapped_copies=1, random_plies=0, explore=0, greedy_share=0)
+        at_most("selfplay", self, copies=10**6, wrapped_copies=10**6, random_plies=10**6, explore=1, greedy_share=1)
+
+    def copies_of(self, spec: GameSpec) -> int:
+        """How many copies of this game are played at once."""
+        return self.copies if spec.native else self.wrapped_copies
 
 
 class Collector:
@@ -95,7 +108,7 @@ class Step(NamedTuple):
 
     collectors: dict[str, Collector]
     states: dict[str, States | None]
-    search: PreparedGames
+    search: Callable[[], Found]
 
 
 def collect_step(
@@ -107,7 +120,7 @@ def collect_step(
 ) -> dict[str, EndedEpisodes]:
     """Search and play one move in every copy of every game; store it; returns the episodes that ended."""
     step = begin_step(network, collectors, scales, config)
-    return finish_step(network, step, step.search.run(), buffers, scales)
+    return finish_step(network, step, step.search(), buffers, scales)
 
 
 def begin_step(
@@ -153,9 +166,17 @@ def _play(network: MultiGameNetwork, collector: Collector, buffer: ReplayBuffer,
           value: Tensor, states: States | None) -> EndedEpisodes:  # fmt: skip
     """Play `action` [C] (a random move in openings), store the step, begin what ended anew."""
     before, opening = collector.timestep, collector.opening > 0
-    if bool(opening.any()):
+    greedy = round(collector.config.greedy_share * len(action))
+    if greedy:
+        action = torch.cat([policy[:greedy].argmax(1), action[greedy:]])
+    explored = torch.zeros_like(opening)
+    if collector.config.explore:
+        drawn = torch.rand(len(opening), generator=collector.generator) < collector.config.explore
+        explored = drawn & ~opening
+    at_random = opening | explored
+    if bool(at_random.any()):
         random = torch.multinomial(before.legal.float(), 1, generator=collector.generator)[:, 0]
-        action = torch.where(opening, random, action)
+        action = torch.where(at_random, random, action)
     after = collector.environment.step(action)
     ended = after.terminated | after.truncated
     buffer.add(
@@ -170,6 +191,7 @@ def _play(network: MultiGameNetwork, collector: Collector, buffer: ReplayBuffer,
         root_value=value,
         final_value=final_values(network, collector.spec, after),
         trainable=~opening,
+        explored=explored,
         state=states.packed if states is not None else None,
     )
     collector.timestep = after

@@ -58,17 +58,20 @@ def arguments_of(experiment: Experiment, seed: int, extra: Sequence[str]) -> lis
     words = [f"games=[{', '.join(experiment.games)}]", f"goals=[{', '.join(map(json.dumps, experiment.goals))}]"]
     if experiment.stop:
         words.append(f"schedule.stop_after_met={experiment.running}")
-    words.append(f"schedule.updates={experiment.updates or updates_for(experiment.env_steps, settings)}")
+    updates = experiment.updates or updates_for(experiment.games[0], experiment.env_steps, settings)
+    words.append(f"schedule.updates={updates}")
     return [*words, *settings, f"seed={seed}"]
 
 
-def updates_for(env_steps: int, settings: Sequence[str]) -> int:
-    """The updates that `env_steps` of each game pay for."""
+def updates_for(game: str, env_steps: int, settings: Sequence[str]) -> int:
+    """The updates that `env_steps` of `game` pay for."""
+    from envs import registry
     from gurgeh.config import RunConfig
     from gurgeh.configure import load_config
 
     config = load_config(RunConfig, None, settings)
-    return max(1, int(env_steps / config.selfplay.copies * config.learner.updates_per_step))
+    copies = config.selfplay.copies_of(registry.make(game).spec)
+    return max(1, int(env_steps / copies * config.learner.updates_per_step))
 
 
 def key_of(experiment: Experiment, seed: int, commit: str, extra: Sequence[str]) -> list[Any]:

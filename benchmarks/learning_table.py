@@ -9,6 +9,7 @@ from __future__ import annotations
 from benchmarks.learning_rules import Experiment, at_end, kept, reached, scored, solved
 
 MINATAR = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
+LARGER = ("network.width=128", "network.hidden=256", "network.channels=32", "network.encoder_blocks=1")
 BOARDS = ("hex:3", "hex:4", "mnk:4x4x3", "mnk:3x3x3:gravity", "mnk:4x4x3:gravity")
 
 
@@ -53,6 +54,14 @@ TARGETS = (
     Experiment(
         "connect_four", ("connect_four",), ("connect_four win against tactician2 >= 0.95",), at_end, limit=600,
         updates=12_000, settings=_every(500, 200), seeds=3, need=3, episodes=1000,
+    ),
+    *(
+        Experiment(  # what Connect Four gains by a larger network, and by its rules in the search
+            f"connect_four:{name}", ("connect_four",), ("connect_four win against tactician2 >= 0.95",), at_end,
+            limit=600, updates=10_000, seeds=3, need=3, episodes=1000,
+            settings=(*_every(2500, 200), *LARGER, "evaluation.simulations=64", *settings),
+        )
+        for name, settings in (("larger", ()), ("rules", ("search.model=rules", "learner.unroll=0")))
     ),
     Experiment(
         "breakout", ("minatar/breakout",), ("minatar/breakout return >= 7",), at_end, limit=300, env_steps=60_000,

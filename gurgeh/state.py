@@ -85,7 +85,7 @@ class TrainingState:
             shown = random_observations(handle, CALIBRATION_STEPS, config.seed)
             for network in (self.learner.network, self.learner.averaged):
                 network.encoders.calibrate_(network.games[spec.name], shown)
-        copies = config.selfplay.copies
+        copies = config.selfplay.copies_of(spec)
         environment = handle.environment(copies, label_seed(config.seed, "environment", spec.name) % 2**31)
         rules = rules_of(handle, config.search)
         buffer = ReplayBuffer(

@@ -80,7 +80,7 @@ class Trainer:
                 return False
             for name in state.schedule.due(state.updates):
                 self.introduce(name)
-            step = begin_step(state.network, self.collectors(), state.scales, config.search)
+            step = begin_step(self.beside.twin(state.network), self.collectors(), state.scales, config.search)
             searching = self.beside.submit(step.search)
             self.learn()
             self.note_episodes(finish_step(state.network, step, searching(), self.buffers(), state.scales))

@@ -1,5 +1,6 @@
 """benchmarks/learning.py: rules on logs of known verdict, results that survive a kill, the report's arithmetic."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -22,7 +23,7 @@ from gurgeh.configure import load_config
 from gurgeh.goals import parse_goal
 
 ROOT = Path(__file__).parents[2]
-POLE = Experiment("pole", ("Pole",), ("Pole return >= 100",), reached, limit=50, running=2)
+POLE = Experiment("pole", ("Pole",), ("Pole return >= 100",), reached, limit=50, running=2, updates=1)
 
 
 def record(*returns, every=10.0, **fields):
@@ -115,7 +116,8 @@ def test_experiments_are_configurations(experiment):
 
 def test_names_are_unique_and_steps_are_paid_for():
     assert len(EXPERIMENTS) == len(TARGETS) + len(ABLATIONS)
-    words = learning.arguments_of(EXPERIMENTS["breakout"], 0, ["selfplay.copies=16", "learner.updates_per_step=0.5"])
+    settings = ["selfplay.wrapped_copies=16", "learner.updates_per_step=0.5"]
+    words = learning.arguments_of(EXPERIMENTS["breakout"], 0, settings)
     assert "schedule.updates=1875" in words  # 60,000 / 16 * 0.5
 
 
@@ -127,7 +129,7 @@ def test_a_key_changes_with_all_that_changes_a_result():
         learning.key_of(experiment, seed, commit, extra)
         for experiment, seed, commit, extra in (
             (POLE, 0, "a", []), (POLE, 1, "a", []), (POLE, 0, "b", []), (POLE, 0, "a", ["search.simulations=4"]),
-            (Experiment("pole", ("Pole",), ("Pole return >= 100",), reached, limit=51, updates=1), 0, "a", []),
+            (dataclasses.replace(POLE, limit=51), 0, "a", []),
         )
     ]  # fmt: skip
     assert len({json.dumps(key) for key in keys}) == len(keys)
@@ -146,8 +148,9 @@ def test_a_line_cut_short_is_not_read_and_is_replaced(tmp_path):
 
 SHORT = [
     "schedule.updates=20", "logging.evaluate_every_updates=10", "network.width=16", "network.hidden=32",
-    "learner.batch=16", "selfplay.copies=8", "learner.start_steps=100", "search.simulations=2",
-    "evaluation.simulations=2", "logging.tensorboard=false", "monitor.enabled=false", "threads=1",
+    "learner.batch=16", "selfplay.copies=8", "selfplay.wrapped_copies=8", "learner.start_steps=100",
+    "search.simulations=2", "evaluation.simulations=2", "logging.tensorboard=false", "monitor.enabled=false",
+    "threads=1",
 ]  # fmt: skip
 
 
