@@ -191,7 +191,7 @@ def write(entries: tuple[Entry, ...], path: Path) -> None:
 
 def main() -> int:
     """Build and write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Solve the small games of the family mnk and list them.")
     parser.add_argument("--out", type=Path, default=PATH, help="where to write (default: where the package reads it)")
     args = parser.parse_args()
     args.out.parent.mkdir(parents=True, exist_ok=True)

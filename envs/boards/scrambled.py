@@ -90,8 +90,8 @@ class Scrambled:
         device = device or torch.device("cpu")
         if device not in self._on:
             made = _tables(self)
-            parts = (part.to(device) if isinstance(part, Tensor) else part for part in made)
-            self._on[device] = Tables(*parts)
+            moved = {name: part.to(device) for name, part in made._asdict().items() if isinstance(part, Tensor)}
+            self._on[device] = made._replace(**moved)
         return self._on[device]
 
     def initial(self, seed: Tensor) -> State:
