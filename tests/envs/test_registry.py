@@ -28,7 +28,7 @@ def example(tmp_path):
 
 
 def test_the_guide_has_its_examples():
-    assert set(EXAMPLES) == {"nim.py", "big_lake.py", "small_go.py"}
+    assert set(EXAMPLES) == {"nim.py", "dice.py", "big_lake.py", "small_go.py"}
     rules = EXAMPLES["nim.py"].split("class Nim:")[1]
     assert len([line for line in rules.splitlines() if line.strip()]) <= 25
 
@@ -45,6 +45,13 @@ def test_native_example(example):
         state, reward = played.state, played.reward
     assert reward[0].tolist() == [1.0, -1.0]
     assert played.terminated.tolist() == [True, False]
+
+
+def test_chance_example(example):
+    game = registry.make(str(example("dice.py")))
+    report = check(game)
+    assert report.findings() == []
+    assert [result.skipped for result in report.results if result.check == "chance"] == [None]
 
 
 def test_gymnasium_example(example):
