@@ -90,8 +90,8 @@ def judge(game: Game, player: Player, episodes: int, opponents: list[str], games
         result = outcomes(game.native, state, seat, player, SolverPlayer(solution))
         found |= {
             "positions": len(solution), "optimal": share.share, "optimal_raw": share.prior_share,
-            "judged": min(len(solution), JUDGED_POSITIONS), "wrong": len(share.wrong), "games_against_perfect": len(position),
-            "lost_against_perfect": int((result < 0).sum()),
+            "judged": min(len(solution), JUDGED_POSITIONS), "wrong": len(share.wrong),
+            "games_against_perfect": len(position), "lost_against_perfect": int((result < 0).sum()),
         }  # fmt: skip
     return found
 

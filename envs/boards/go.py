@@ -114,7 +114,7 @@ class Go:
         board = self._hash(torch.stack([mine, theirs], 1), state.to_play)
         repeated = ~passes & (state.boards == board[:, None]).any(1)
         boards = state.boards.scatter(1, length.clamp(max=2 * self.num_points)[:, None], board[:, None])
-        over = repeated | (passes & state.passed) | (length >= self.spec.max_length)
+        over = repeated | (passes & state.passed) | (length >= 2 * self.num_points)
         lead = self._lead(mine, theirs, state.to_play, over & ~repeated)
         after = State(
             torch.stack([theirs, mine], 1), chain.to(torch.int16), 1 - state.to_play, ko, passes, length, boards
