@@ -88,6 +88,7 @@ def random_positions(handle: Game, size: int, unroll: int, seed: int) -> dict[st
         "observation": _observations(handle, play, step, copy, seed),
         "legal": torch.stack(play.legal)[step, copy],
         "phase": phases[chosen],
+        "plies": torch.as_tensor(length - ply)[step, copy].float(),  # a cut-off episode's to the cut
         **_following(play, step, copy, unroll),
     }
 

@@ -23,13 +23,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from envs.game import Game
+from envs.game import Game, NativeGame
 from envs.solver import Solution, solve
 from gurgeh.random_positions import NUM_PHASES, random_positions, stratified_order
 from gurgeh.rundir import write_text
 from monitor.measures import undisturbed
 
 SCHEMA = "gurgeh.frozen_set/1"
+_PLAYOUTS = 8  # random games from a position that its moves to the end are the mean of
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,7 +51,8 @@ class FrozenSet:
     version: int  # of the game
     targets: str  # where policy and value targets come from: "solver" or "none"
     seed: int
-    hash: str = ""  # sha256 of all of the above, in hex
+    hash: str = ""  # sha256 of all but this, in hex
+    plies: Tensor | None = None  # [N] float32: moves to the end in random play; None in sets of version 0.1
 
     def __post_init__(self) -> None:
         if not self.hash:
@@ -127,12 +129,31 @@ def _from_solver(handle: Game, solution: Solution, size: int, unroll: int, seed:
         observation=solution.observation[rows].clone(),
         legal=solution.legal[rows].clone(),
         phase=phases[rows],
+        plies=_random_lengths(rules, type(solution.state)(*(part[rows] for part in solution.state)), length, generator),
         **columns,
         game=spec.name,
         version=spec.version,
         targets="solver",
         seed=seed,
     )
+
+
+def _random_lengths(rules: NativeGame, state: Any, longest: int, generator: torch.Generator) -> Tensor:
+    """[N] float32: how many random moves the game still takes from each position, the mean of `_PLAYOUTS` games."""
+    count = len(state[0]) * _PLAYOUTS
+    state = type(state)(*(part.repeat_interleave(_PLAYOUTS, 0) for part in state))
+    alive, moves = torch.ones(count, dtype=torch.bool), torch.zeros(count)
+    for _ in range(longest):
+        legal = rules.legal(state)
+        after = rules.play(state, torch.where(legal, torch.rand(legal.shape, generator=generator), -1.0).argmax(1))
+        state = type(state)(  # games that have ended stay where they are
+            *(torch.where(alive.view(-1, *[1] * (old.dim() - 1)), new, old) for new, old in zip(after.state, state))
+        )
+        moves += alive
+        alive = alive & ~after.terminated
+        if not bool(alive.any()):
+            break
+    return moves.view(-1, _PLAYOUTS).mean(1)
 
 
 def save_frozen_set(frozen: FrozenSet, directory: Path) -> Path:

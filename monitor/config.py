@@ -9,6 +9,10 @@ _BOUNDS = {  # of each number but the sizes, which bound one another
     "loss_points_per_decade": (1, 1e6),
     "health_points_per_decade": (1, 1e6),
     "dormant_tau": (0, 1),
+    "sharing_points_per_decade": (1, 1e6),
+    "cause_points_per_decade": (1, 1e6),
+    "sharing_pairs": (1, 1e6),
+    "ablation_units": (20, 1e6),
     "forgetting_nats": (0, 1e3),
     "forgetting_hold_decades": (0, 10),
     "confounder_decades": (0, 10),
@@ -37,6 +41,20 @@ class MonitorConfig:
     "Checkpoints of rank, dormancy and latent norm in a tenfold of updates since an introduction."
     dormant_tau: float = 0.025
     "A unit is dormant at or below this share of its layer's mean activity (Sokar et al. 2023)."
+    sharing: bool = True
+    "Compare the games' representations: probes, subspaces, gradients, ablations, lookahead, CKA of twins."
+    sharing_points_per_decade: int = 10
+    "Checkpoints of probes, subspaces and gradients in a tenfold of updates since the latest introduction."
+    cause_points_per_decade: int = 4
+    "Checkpoints of ablations, lookahead (TAG) and CKA in a tenfold of updates since the latest introduction."
+    sharing_size: int = 256
+    "Positions of a game for probes, subspaces and CKA."
+    cause_size: int = 64
+    "Positions of a game for ablations, gradients and lookahead."
+    sharing_pairs: int = 24
+    "Pairs of games that are compared at most: twins first, then the newest game's, then others by lot."
+    ablation_units: int = 96
+    "Units that are ablated, by lot from all hidden units that games share; the same throughout a run."
     forgetting_nats: float = 0.10
     "Rise of an old game's frozen loss above its value at the previous introduction that counts as forgetting."
     forgetting_hold_decades: float = 0.15
@@ -54,6 +72,9 @@ class MonitorConfig:
                 "monitor: the validation subsets are nested, so 2 <= small_size <= medium_size <= set_size <= 10^9 is "
                 f"needed; found small_size={self.small_size}, medium_size={self.medium_size}, set_size={self.set_size}"
             )
+        for name in ("sharing_size", "cause_size"):
+            if not 32 <= getattr(self, name) <= 10**6:
+                raise ValueError(f"monitor.{name} must lie from 32 to 10^6, found {getattr(self, name)}")
         for name, (low, high) in _BOUNDS.items():
             value = getattr(self, name)
             if not low <= value <= high:  # NaN lies nowhere

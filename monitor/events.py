@@ -10,7 +10,8 @@ from typing import Any
 
 from monitor.config import MonitorConfig
 from monitor.forgetting import Z95, ForgettingTracker
-from monitor.records import EVENT, HEALTH, LEDGER, LOSS
+from monitor.onset import OnsetFold
+from monitor.records import EVENT, HEALTH, LEDGER, LOSS, SHARING
 from monitor.series import plain
 
 
@@ -27,6 +28,7 @@ class EventFold:
         self.introductions: list[dict[str, Any]] = []  # {"game", "update"} in order
         self.confounders: list[dict[str, Any]] = []  # {"kind", "game", "update"} of the entries that can fake an event
         self.forgetting: dict[str, ForgettingTracker] = {}  # "game|series", since the last introduction
+        self.sharing = OnsetFold()
         self.health: dict[str, dict[str, Any]] = {}  # game -> {"reference", "now", "bad"}
 
     def state_dict(self) -> dict[str, Any]:
@@ -37,6 +39,7 @@ class EventFold:
             "introductions": self.introductions,
             "confounders": self.confounders,
             "forgetting": {key: tracker.state for key, tracker in self.forgetting.items()},
+            "sharing": self.sharing.state,
             "health": self.health,
         }
 
@@ -46,6 +49,7 @@ class EventFold:
         self.versions, self.introductions = state["versions"], state["introductions"]
         self.confounders, self.health = state["confounders"], state["health"]
         self.forgetting = {key: ForgettingTracker(inner) for key, inner in state["forgetting"].items()}
+        self.sharing = OnsetFold(state.get("sharing"))  # runs of version 0.1 have none
 
     def take(self, record: dict[str, Any]) -> list[dict[str, Any]]:
         """The events that `record` confirms. Raises ValueError for a schema that is no measurement."""
@@ -56,7 +60,10 @@ class EventFold:
             return self._take_loss(record)
         if schema == HEALTH:
             return self._take_health(record)
-        raise ValueError(f"events are made from loss, health and ledger records, not from {schema!r}")
+        if schema == SHARING:
+            found = self.sharing.take(record)
+            return self._shared(record, found) if found else []
+        raise ValueError(f"events are made from loss, health, sharing and ledger records, not from {schema!r}")
 
     def _take_ledger(self, record: dict[str, Any]) -> list[dict[str, Any]]:
         kind, game, update = record["kind"], record["game"], record["update"]
@@ -68,6 +75,7 @@ class EventFold:
         if kind == "game_added":
             self.introductions.append({"game": game, "update": update})
             self.forgetting.clear()  # forgetting is measured from the last introduction on
+            self.sharing.restart()
         return []
 
     def _take_loss(self, record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -92,6 +100,29 @@ class EventFold:
         }  # fmt: skip
         null = "no change of the loss, paired by position, since the last introduction"
         return self._event("forgetting", record, head, found["step"], effect, snr, null)
+
+    def _shared(self, record: dict[str, Any], found: dict[str, Any]) -> list[dict[str, Any]]:
+        """The onset of sharing between two games: one event, after a suspended one perhaps another."""
+        pair = f"{record['game']}|{record['other_game']}"
+        header = record | {"frozen_set": record["frozen_sets"]}
+        event = self._event("sharing_onset", header, None, found["step"], found["effect"], None, "; ".join(found["nulls"]))
+        # That the two games themselves were introduced is what the event is about.
+        own = [e for e in event["confounders"] if e["kind"] == "game_added" and e["game"] in pair.split("|")]
+        near = [entry for entry in event["confounders"] if entry not in own]
+        ill = [game for game in (record["game"], record["other_game"]) if self.health.get(game, {}).get("bad")]
+        status = "suspended" if ill else "confounded" if near else "confirmed"
+        if not self.sharing.say(pair, status):
+            return []
+        key = "|".join((record["run"], "sharing_onset", pair))
+        return [event | {
+            "id": hashlib.sha256(key.encode()).hexdigest()[:12],
+            "status": status,
+            "confounders": near,
+            "other_game": record["other_game"],
+            "step_ci95": None if found["before"] is None else [found["before"], found["step"]],
+            "test": event["test"] | {"family": f"{record['family']} pairs, no correction"},
+            "evidence": found["evidence"],
+        }]  # fmt: skip
 
     def _take_health(self, record: dict[str, Any]) -> list[dict[str, Any]]:
         state = self.health.setdefault(record["game"], {"reference": None, "now": None, "bad": []})
@@ -193,6 +224,6 @@ def _against(reference: dict[str, Any] | None, now: dict[str, Any] | None) -> tu
 
 
 def regenerate(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """All events of a run from its loss, health and ledger records, given in the order of writing."""
+    """All events of a run from its loss, health, sharing and ledger records, given in the order of writing."""
     fold = EventFold()
     return [event for record in records for event in fold.take(record)]

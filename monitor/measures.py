@@ -40,6 +40,57 @@ def undisturbed(*modules: nn.Module) -> Iterator[None]:
             torch.cuda.set_rng_state_all(cuda)
 
 
+class Ablation:
+    """Mean-ablation of groups of units in one pass: batches hold 1 + G copies of N rows, the first left as it is.
+
+    `layers` are modules (activations) whose output is [rows, units], [rows, tokens, units] or [rows, units, H, W]; units
+    are numbered through all layers in their order, `widths` units each. Inside `running`, unit u of copy g + 1 gives its
+    mean over the rows (tokens, places) of the first copy, at every call of the layer, for all u in groups[g].
+    `variance` [units] is that of the first copy at a layer's first call.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], widths: Sequence[int]):
+        self.layers, self.widths = list(layers), list(widths)
+        self.variance = np.full(sum(widths), np.nan)
+
+    @contextlib.contextmanager
+    def running(self, groups: Sequence[Sequence[int]]) -> Iterator[None]:
+        """The hooks are there only inside."""
+        self.variance[:] = np.nan
+        handles, first = [], 0
+        for layer, width in zip(self.layers, self.widths, strict=True):
+            places = [(copy + 1, unit - first) for copy, group in enumerate(groups) for unit in group
+                      if first <= unit < first + width]  # fmt: skip
+            handles.append(layer.register_forward_hook(self._hook(first, width, len(groups), places)))
+            first += width
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _hook(self, first: int, width: int, groups: int, places: Sequence[tuple[int, int]]):
+        copies = torch.tensor([copy for copy, _ in places], dtype=torch.int64)
+        units = torch.tensor([unit for _, unit in places], dtype=torch.int64)
+
+        def hook(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+            shown = output.unflatten(0, (1 + groups, -1))  # [1 + G, N, ...]
+            if output.dim() == 3:
+                shown = shown.movedim(3, 2)
+            assert shown.shape[2] == width, f"a layer of {width} units put out {tuple(output.shape)}"
+            flat = shown[0].transpose(0, 1).reshape(width, -1)
+            if np.isnan(self.variance[first]):
+                self.variance[first : first + width] = flat.var(1, correction=0).double().cpu().numpy()
+            changed = shown.clone()
+            mean = flat.mean(1)[units]
+            changed[copies, :, units] = mean.view(-1, *[1] * (changed.dim() - 2))
+            if output.dim() == 3:
+                changed = changed.movedim(2, 3)
+            return changed.flatten(0, 1)
+
+        return hook
+
+
 def unit_activity(activation: Tensor) -> np.ndarray:
     """[N, units] float32: the mean |activation| of each unit over whatever it is spread over.
 

@@ -12,7 +12,8 @@ import numpy as np
 from monitor import cadence, health, ledger
 from monitor.config import MonitorConfig
 from monitor.events import EventFold
-from monitor.records import HEALTH, LEDGER, LOSS, STREAMS, validate
+from monitor.pairs import PairMeasures, SharingMeasure
+from monitor.records import HEALTH, LEDGER, LOSS, SHARING, STREAMS, validate
 from monitor.series import STRATA, named_series, plain, summary
 
 
@@ -25,10 +26,11 @@ class Measure:
     phase: Callable[[str, int], np.ndarray]  # (game, size) -> [N] int: 0 opening, 1 middle, 2 end
     latents: Callable[[str, int], np.ndarray] | None = None  # (game, size) -> [N, L * D]
     activations: Callable[[str, int], Mapping[str, np.ndarray]] | None = None  # (game, size) -> layer -> [N, units]
+    sharing: SharingMeasure | None = None  # how two games are compared; needs latents
 
 
 class Monitor:
-    """Frozen losses, rank, dormancy, ledger and events of one run.
+    """Frozen losses, rank, dormancy, sharing, ledger and events of one run.
 
     Every method takes the run's count of optimiser updates, which never falls. The loop calls, in this order,
     `introduce` for a new game, `settings` with what it trains with, and `observe` after every update (and after an
@@ -47,6 +49,7 @@ class Monitor:
         self.config, self._emit_line, self.run, self.seed = config, emit, run, seed
         self.versions = {"code": None, "config": None} | dict(versions or {})
         self._fold = EventFold()
+        self._pairs = PairMeasures(config, seed)
         self._seq = 0
         self._observed = -1  # the last update that was observed
         self._games: dict[str, dict[str, Any]] = {}  # game -> {"update", "frozen_set", "targets"}, in order
@@ -138,6 +141,7 @@ class Monitor:
                     measured = True
                 if sparse:
                     self._measure_health(game, update, env_steps, measure, occasion)
+        measured |= self._measure_sharing(update, env_steps, measure, occasion)
         self._observed = update
         return measured or occasion == "introduction"
 
@@ -149,6 +153,7 @@ class Monitor:
         for game in self._games:
             self._measure_game(game, update, env_steps, measure, "end", self.config.set_size)
             self._measure_health(game, update, env_steps, measure, "end")
+        self._measure_sharing(update, env_steps, measure, "end")
 
     def state_dict(self) -> dict[str, Any]:
         """A JSON value; `load_state_dict` of it continues with identical records."""
@@ -244,6 +249,32 @@ class Monitor:
             "schema": HEALTH, **header, "effective_rank": rank, "effective_rank_centred": centred, "dormant": dormant,
             "layers": layers, "latent_norm": norm,
         })  # fmt: skip
+
+    def _measure_sharing(self, update: int, env_steps: int, measure: Measure, occasion: str) -> bool:
+        """All pairs of games at the checkpoints of the latest introduction, at introductions and at the end; whether
+        anything was measured. After the health of the same update, on which claims depend."""
+        if not self.config.sharing or measure.sharing is None or measure.latents is None or len(self._games) < 2:
+            return False
+        latest = next(reversed(self._games))
+        start = self._games[latest]["update"]
+        geometry, cause = (
+            occasion != "checkpoint" or cadence.due(self._observed - start, update - start, self.config.s_min, points)
+            for points in (self.config.sharing_points_per_decade, self.config.cause_points_per_decade)
+        )
+        if not geometry and not cause:
+            return False
+        bodies = self._pairs.measure(update, list(self._games), measure.latents, measure.sharing, geometry, cause)
+        for body in bodies:
+            sets = [self._games[body[side]]["frozen_set"] for side in ("game", "other_game")]
+            header = self._header(body["other_game"], update, env_steps, occasion, "", 0)
+            size = self.config.sharing_size if body["measure"] in ("probe", "subspace", "cka") else self.config.cause_size
+            for field in ("game", "subset", "frozen_set"):
+                del header[field]
+            family = len({(other["game"], other["other_game"]) for other in bodies})
+            self._emit(
+                {"schema": SHARING, **header, **body, "positions": size, "frozen_sets": sets, "family": family}
+            )
+        return True
 
     def _emit(self, record: dict[str, Any], counted: bool = True) -> None:
         """Number, check and write a record, then the events that it confirms."""

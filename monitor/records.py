@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 LOSS, HEALTH, LEDGER, EVENT = "monitor.loss/1", "monitor.health/1", "monitor.ledger/1", "monitor.event/1"
-STREAMS = {LOSS: "monitor", HEALTH: "monitor", LEDGER: "ledger", EVENT: "events"}
+SHARING = "monitor.sharing/1"
+STREAMS = {LOSS: "monitor", HEALTH: "monitor", SHARING: "monitor", LEDGER: "ledger", EVENT: "events"}
 """The stream, that is the file RUN/STREAM.jsonl, in which the records of a schema are."""
 
 EVENT_TYPES = (
@@ -30,6 +31,13 @@ FIELDS: dict[str, dict[str, Any]] = {
         "dormant": (*_NUMBER, type(None)),
         "layers": dict,
         "latent_norm": (*_NUMBER, type(None)),
+    },
+    SHARING: _COMMON
+    | {
+        "game": str, "other_game": str, "relation": str, "occasion": str, "positions": int, "since": int, "latest": str,
+        "since_latest": int, "frozen_sets": list, "family": int, "measure": str, "pillar": (str, type(None)),
+        "value": (*_NUMBER, type(None)), "ci95": (list, type(None)), "nulls": dict, "excess": (dict, type(None)),
+        "ceiling": (*_NUMBER, type(None)), "index": (dict, type(None)), "refused": (str, type(None)), "details": dict,
     },
     LEDGER: _COMMON
     | {"kind": str, "game": (str, type(None)), "before": object, "after": object, "confounder": bool, "note": str},

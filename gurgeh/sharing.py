@@ -1,0 +1,313 @@
+"""How the monitor compares two games in one network: what it is handed beside losses and latents.
+
+All is measured on a copy of the averaged weights, so that hooks, gradients and trial steps never touch the network that
+is trained. Shape legend: N positions, K moves, U units, G groups of units, M blocks, P parameters, S shuffles.
+
+A position's loss is here the sum of all heads that have a target at the position and after one move (as the series
+`policy`, `value` and `dynamics_1`), in nats.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.encoders import label_seed
+from agents.network import Heads, MultiGameNetwork
+from envs import registry
+from envs.game import GameSpec
+from gurgeh.frozen_losses import head_losses, unrolled_heads
+from gurgeh.validation import FrozenSet
+from monitor.measures import Ablation, collect_activations, undisturbed
+from monitor.pair_cause import Ablated, Gradients, Lookahead
+from monitor.pairs import OTHER, SCRAMBLED, TWIN, SharingMeasure
+from monitor.refusals import Undefined
+
+MOVES = 1  # that positions are followed along here
+MOST_ROWS = 4096  # in one pass with ablated units
+MOST_COORDINATES = 250_000  # of a gradient: of larger networks a fixed random sample
+MOST_INPUTS = 4096  # entries of an observation that the raw-input probe reads, evenly spaced
+STEP_SHARE = 0.01  # of its own loss that a trial step takes away, to first order
+
+
+class SharingReader:
+    """The functions of `SharingMeasure` for one network; sets: game -> its frozen validation set, growing with it.
+
+    moves: how many moves the network's model is trained along; 0: it has none, and only policy and value count.
+    """
+
+    def __init__(self, network: MultiGameNetwork, sets: Mapping[str, FrozenSet], moves: int | None):
+        self.network, self.sets = network, sets
+        self.moves = MOVES if moves is None else min(moves, MOVES)
+        self._copy: MultiGameNetwork | None = None
+        self._untrained: list[MultiGameNetwork] = []
+        self._widths: list[int] = []
+
+    # -- networks -----------------------------------------------------------------------------------------------
+
+    def fresh(self) -> MultiGameNetwork:
+        """The copy, brought up to date; its parameters can be differentiated."""
+        if self._copy is None or len(self._copy.specs) != len(self.network.specs):
+            self._copy = copy.deepcopy(self.network).requires_grad_(True).eval()
+            self._pairs = list(zip(_weights(self._copy), _weights(self.network), strict=True))
+        with torch.no_grad():
+            for mine, theirs in self._pairs:
+                mine.copy_(theirs)
+        return self._copy
+
+    def untrained_network(self, number: int) -> MultiGameNetwork:
+        """Random weights: number 0 those that this network began with, others of other seeds."""
+        network = self.network
+        if self._untrained and len(self._untrained[0].specs) != len(network.specs):
+            self._untrained = []
+        while len(self._untrained) <= number:
+            place = len(self._untrained)
+            seed = label_seed(network.seed, "untrained", str(place)) if place else network.seed
+            made = MultiGameNetwork(network.config, network.specs, seed).requires_grad_(False).eval()
+            known = dict(network.named_buffers())
+            for name, buffer in made.named_buffers():
+                buffer.copy_(known[name])  # the spread of a vector's entries, measured when its game joined
+            self._untrained.append(made)
+        return self._untrained[number]
+
+    def spec(self, game: str) -> GameSpec:
+        return self.network.specs[self.network.games[game]]
+
+    # -- what is shown and asked --------------------------------------------------------------------------------
+
+    def relation(self, game: str, other: str) -> str:
+        """TWIN for the same game under other names, SCRAMBLED for the looks of the other without its rules."""
+        one, two = self.spec(game), self.spec(other)
+        if _root(one) == _root(two):
+            return TWIN
+        shown = {_root(one), one.scrambles} & {_root(two), two.scrambles}
+        return SCRAMBLED if shown - {None} else OTHER
+
+    def labels(self, game: str, size: int) -> dict[str, np.ndarray]:
+        """What a probe reads: the mover's value where it is known, legal moves, moves to the end."""
+        frozen = self.sets[game]
+        labels = {"legal_moves": frozen.legal[:size].sum(1).double().numpy()}
+        if frozen.plies is not None:
+            labels["moves_to_end"] = frozen.plies[:size].double().numpy()
+        if frozen.value is not None:
+            mover = frozen.value[:size, 0].gather(1, frozen.to_play[:size, :1])[:, 0]
+            labels["value"] = mover.double().numpy()
+        return labels
+
+    def inputs(self, game: str, size: int) -> np.ndarray:
+        """[N, I] observations as the network is shown them; at most 4,096 entries each."""
+        rows = self.sets[game].observation[:size].flatten(1)
+        if rows.shape[1] > MOST_INPUTS:
+            rows = rows[:, torch.linspace(0, rows.shape[1] - 1, MOST_INPUTS).long()]
+        return rows.double().numpy()
+
+    def untrained(self, game: str, size: int, number: int) -> np.ndarray:
+        """[N, L * D] latents of a network that has learnt nothing."""
+        with undisturbed(self.network):
+            return _latents(self.untrained_network(number), game, self.sets[game].observation[:size])
+
+    def paired(self, game: str, twin: str, size: int, number: int | None) -> np.ndarray | None:
+        """[N, L * D] latents of `game`'s positions shown as `twin` shows them; None where the two are no twins."""
+        if self.relation(game, twin) != TWIN:
+            return None
+        planes = [_planes(name) for name in (game, twin)]
+        shown = self.sets[game].observation[:size]
+        if planes[0] is not None:
+            shown = shown[:, planes[0].argsort()]  # as the original shows it
+        if planes[1] is not None:
+            shown = shown[:, planes[1]]
+        with undisturbed(self.network):
+            network = self.network if number is None else self.untrained_network(number)
+            return _latents(network, twin, shown)
+
+    # -- losses of positions ------------------------------------------------------------------------------------
+
+    def _losses(
+        self, network: MultiGameNetwork, said: Sequence[Heads], rows: FrozenSet, orders: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """[N] summed losses of the heads, as they are and with rows dealt out by each order [N]: 1 + S of them."""
+        spec, found = self.spec(rows.game), []
+        for order in (None, *orders):
+            dealt = said if order is None else [Heads(*(part[order] for part in heads)) for heads in said]
+            losses = head_losses(network, spec, dealt, rows)
+            if not losses:
+                raise Undefined(
+                    f"no loss of {rows.game} is defined here: without a solver there are no policy and value targets, "
+                    "and a run without a model (learner.unroll=0) predicts nothing else"
+                )
+            stack = torch.stack(list(losses.values()))
+            known = ~stack.isnan()
+            # Not nansum of what is not known: its gradient would be 0 * inf where a loss there is infinite.
+            found.append(torch.where(known.any(0), torch.where(known, stack, 0.0).sum(0), torch.nan))
+        return found
+
+    def _said(self, network: MultiGameNetwork, rows: FrozenSet) -> list[Heads]:
+        latent = network.represent(rows.game, rows.observation)
+        return unrolled_heads(network, self.spec(rows.game), rows.action[:, : self.moves], latent)
+
+    def num_units(self) -> int:
+        """Hidden units that all games share, layer by layer."""
+        if not self._widths:
+            game = next(iter(self.sets))
+            with undisturbed(self.network):
+                network = self.fresh()
+                rows = _rows(self.sets[game], torch.arange(min(2, len(self.sets[game]))))
+                found = collect_activations(network, lambda: self._said(network, rows), (torch.nn.ReLU,))
+            self._layers = list(found)
+            self._widths = [activity.shape[1] for activity in found.values()]
+        return sum(self._widths)
+
+    def ablated(self, game: str, size: int, groups: Sequence[Sequence[int]], shuffles: int, seed: int) -> Ablated:
+        """Losses [G, N] with each group of units mean-ablated at once; units are numbered as `num_units` counts."""
+        self.num_units()
+        rows = self._first(game, size)
+        count, parts, variance = len(rows.phase), [], np.empty(0)
+        with undisturbed(self.network):
+            network = self.fresh()
+            modules = dict(network.named_modules())
+            ablation = Ablation([modules[name] for name in self._layers], self._widths)
+            latent = network.represent(game, rows.observation)
+            orders = _orders(count, shuffles, seed)
+            most = max(1, MOST_ROWS // count - 1)
+            blind = dataclasses.replace(rows, observation=torch.zeros(count, 0))  # not copied for each group
+            for start in range(0, max(len(groups), 1), most):
+                chunk = groups[start : start + most]
+                copies = 1 + len(chunk)
+                tiled = _rows(blind, torch.arange(count).repeat(copies))
+                offsets = torch.arange(copies)[:, None] * count
+                with ablation.running(chunk):
+                    said = unrolled_heads(
+                        network, self.spec(game), tiled.action[:, : self.moves], latent.repeat(copies, 1, 1)
+                    )
+                every = [(offsets + order).flatten() for order in orders]
+                parts.append(torch.stack(self._losses(network, said, tiled, every)).unflatten(1, (copies, count)))
+                variance = ablation.variance.copy()
+        base = parts[0][:, 0].double().numpy()
+        losses = torch.cat([part[:, 1:] for part in parts], 1).double().numpy()
+        # A layer of the model is not asked where there is no model; its units do nothing.
+        return Ablated(base[0], losses[0], base[1:], losses[1:], np.nan_to_num(variance))
+
+    # -- gradients ----------------------------------------------------------------------------------------------
+
+    def gradients(self, game: str, size: int, blocks: int, shuffles: int, seed: int) -> Gradients:
+        """Gradients of the mean loss with respect to all parameters (a fixed sample of a large network's)."""
+        rows = self._first(game, size)
+        with undisturbed(self.network), torch.enable_grad():
+            network = self.fresh()
+            losses = self._losses(network, self._said(network, rows), rows, _orders(len(rows.phase), shuffles, seed))
+            parameters = list(network.parameters())
+            chosen = _coordinates(sum(p.numel() for p in parameters), self.network.seed)
+            found = [
+                _flat(_mean(part), parameters)[chosen].numpy()
+                for part in (*(losses[0][block::blocks] for block in range(blocks)), *losses[1:])
+            ]
+        return Gradients(np.stack(found[:blocks]), np.stack(found[blocks:]))
+
+    def lookahead(
+        self, game: str, targets: Sequence[str], size: int, shuffles: int, seed: int
+    ) -> dict[str, Lookahead]:
+        """Losses of the targets before and after a step down the gradient of `game`'s mean loss, so long that it takes
+        away 1 % of that loss to first order; and after steps of the same length for shuffled targets."""
+        rows = self._first(game, size)
+        with undisturbed(self.network):
+            network = self.fresh()
+            parameters = list(network.parameters())
+            with torch.enable_grad():
+                orders = _orders(len(rows.phase), shuffles, seed)
+                losses = [_mean(part) for part in self._losses(network, self._said(network, rows), rows, orders)]
+                steps = [_flat(loss, parameters) for loss in losses]
+            lengths = [float(step.norm()) for step in steps]
+            if min(lengths) == 0:
+                raise Undefined(f"the gradient of {game} is zero, so no step can be made for it")
+            reach = STEP_SHARE * float(losses[0].detach()) / lengths[0]  # how far the step goes
+            before = {target: self._now(network, target, size) for target in targets}
+            after: dict[str, list[np.ndarray]] = {target: [] for target in targets}
+            sizes = [parameter.numel() for parameter in parameters]
+            for step, length in zip(steps, lengths, strict=True):
+                network = self.fresh()
+                for parameter, part in zip(parameters, step.split(sizes), strict=True):
+                    parameter.sub_(part.view_as(parameter), alpha=reach / length)
+                for target in targets:
+                    after[target].append(self._now(network, target, size))
+            self.fresh()
+        return {target: Lookahead(before[target], after[target][0], np.stack(after[target][1:])) for target in targets}
+
+    def _now(self, network: MultiGameNetwork, game: str, size: int) -> np.ndarray:
+        rows = self._first(game, size)
+        return self._losses(network, self._said(network, rows), rows, ())[0].double().numpy()
+
+    def _first(self, game: str, size: int) -> FrozenSet:
+        return _rows(self.sets[game], slice(size))
+
+
+def sharing_measure(
+    network: MultiGameNetwork, sets: Mapping[str, FrozenSet], moves: int | None = None
+) -> SharingMeasure:
+    """What the monitor is handed to compare games in `network`."""
+    reader = SharingReader(network, sets, moves)
+    return SharingMeasure(
+        relation=reader.relation, labels=reader.labels, inputs=reader.inputs, untrained=reader.untrained,
+        paired=reader.paired, num_units=reader.num_units, ablated=reader.ablated, gradients=reader.gradients,
+        lookahead=reader.lookahead,
+    )  # fmt: skip
+
+
+def _weights(network: MultiGameNetwork) -> list[Tensor]:
+    return [*network.parameters(), *network.buffers()]
+
+
+def _latents(network: MultiGameNetwork, game: str, observation: Tensor) -> np.ndarray:
+    return network.represent(game, observation).flatten(1).numpy()
+
+
+def _root(spec: GameSpec) -> str:
+    """The game that this one is under other names, or itself."""
+    return spec.twin_of or spec.name
+
+
+def _planes(game: str) -> Tensor | None:
+    """[C] which plane of the original each plane of a twin shows; None for an original."""
+    return getattr(registry.make(game).native, "planes", None) if game.startswith("twin:") else None
+
+
+def _rows(frozen: FrozenSet, rows: slice | Tensor) -> FrozenSet:
+    """Some positions, without hashing them anew."""
+    tensors = {
+        field.name: value[rows]
+        for field in dataclasses.fields(frozen)
+        if isinstance(value := getattr(frozen, field.name), Tensor)
+    }
+    return dataclasses.replace(frozen, **tensors)
+
+
+def _orders(count: int, shuffles: int, seed: int) -> list[Tensor]:
+    """S permutations [N] int64 in which each position is shown against another one's targets."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randperm(count, generator=generator) for _ in range(shuffles)]
+
+
+def _mean(losses: Tensor) -> Tensor:
+    """Of what is known of [N]."""
+    known = ~losses.isnan()
+    if not bool(known.any()):
+        raise Undefined("no position of a block has a target; measure more positions")
+    return torch.where(known, losses, 0.0).sum() / known.sum()
+
+
+def _flat(loss: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """[P] gradient of `loss`, 0 for parameters that it does not depend on; the graph stays for the next one."""
+    found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    return torch.cat([torch.zeros_like(p).flatten() if g is None else g.flatten() for g, p in zip(found, parameters)])
+
+
+def _coordinates(count: int, seed: int) -> Tensor | slice:
+    """All of few parameters, a fixed random sample of many."""
+    if count <= MOST_COORDINATES:
+        return slice(None)
+    generator = torch.Generator().manual_seed(label_seed(seed, "coordinates"))
+    return torch.randperm(count, generator=generator)[:MOST_COORDINATES].sort().values
