@@ -41,39 +41,46 @@ def unrolled_heads(network: MultiGameNetwork, spec: GameSpec, action: Tensor, la
 def head_losses(
     network: MultiGameNetwork, spec: GameSpec, said: Sequence[Heads], frozen: FrozenSet
 ) -> dict[str, Tensor]:
-    """`frozen_losses` as tensors [N], of heads that are given: `said` at k = 0, 1, ... of the rows of `frozen`."""
+    """`frozen_losses` as tensors [..., N], of heads that are given: `said` at k = 0, 1, ... of the rows of `frozen`.
+
+    Heads may have dimensions in front of that of the rows, for several networks that speak of the same positions.
+    """
     game = torch.full((len(frozen.phase),), network.games[spec.name])
     result: dict[str, Tensor] = {}
     exists, seats = frozen.exists, num_values(spec)
     for k, heads in enumerate(said):
         if frozen.policy_mask is not None:
-            logits = heads.policy[:, : spec.num_actions]
+            logits = heads.policy[..., : spec.num_actions]
             if k == 0:
                 logits = logits.masked_fill(~frozen.legal, MISSING_LOGIT)
             # Where there is no position all moves count as optimal: a sum over none has no gradient.
             optimal = frozen.policy_mask[:, k] | ~exists[:, k, None]
-            mass = torch.log_softmax(logits, 1).masked_fill(~optimal, -torch.inf).logsumexp(1)
+            mass = torch.log_softmax(logits, -1).masked_fill(~optimal, -torch.inf).logsumexp(-1)
             result[f"policy@{k}"] = _known(-mass, exists[:, k])
         if frozen.value is not None:
             target = to_relative(frozen.value[:, k], frozen.to_play[:, k], spec.num_players, seats)
-            result[f"value@{k}"] = _known(_divergence(network, heads.value[:, :seats], target, game), exists[:, k])
+            result[f"value@{k}"] = _known(_divergence(network, heads.value[..., :seats, :], target, game), exists[:, k])
         if k == 0:
             continue
         valid = frozen.valid[:, k - 1]
         reward = to_relative(frozen.reward[:, k - 1], frozen.to_play[:, k - 1], spec.num_players, seats)
-        result[f"reward@{k}"] = _known(_divergence(network, heads.reward[:, :seats], reward, game), valid)
+        result[f"reward@{k}"] = _known(_divergence(network, heads.reward[..., :seats, :], reward, game), valid)
         goes_on = frozen.continues[:, k - 1].float()
-        loss = F.binary_cross_entropy_with_logits(heads.continuation, goes_on, reduction="none")
+        loss = F.binary_cross_entropy_with_logits(
+            heads.continuation, goes_on.expand_as(heads.continuation), reduction="none"
+        )
         result[f"continuation@{k}"] = _known(loss, valid)
         if spec.num_players > 1:
             distance = (frozen.to_play[:, k] - frozen.to_play[:, k - 1]) % spec.num_players
-            loss = F.cross_entropy(heads.next_mover[:, : spec.num_players], distance, reduction="none")
+            said_mover = torch.log_softmax(heads.next_mover[..., : spec.num_players], -1)
+            loss = -said_mover.gather(-1, distance.expand(said_mover.shape[:-1])[..., None])[..., 0]
             result[f"next_mover@{k}"] = _known(loss, exists[:, k])
     return result
 
 
 def _divergence(network: MultiGameNetwork, logits: Tensor, target: Tensor, game: Tensor) -> Tensor:
-    """[N] Kullback-Leibler divergence from the two-hot target, summed over seats: logits [N, R, V], target [N, R]."""
+    """[..., N] Kullback-Leibler divergence from the two-hot target, summed over seats: logits [..., N, R, V], target
+    [N, R]."""
     wanted = two_hot(target / network.tables.scale[game][:, None], network.bins)
     entropy = -torch.xlogy(wanted, wanted).sum(-1)
     return (cross_entropy(logits, wanted) - entropy).sum(-1)

@@ -26,11 +26,11 @@ from gurgeh.validation import FrozenSet
 from monitor.measures import Ablation, collect_activations, undisturbed
 from monitor.pair_cause import Ablated, Gradients, Lookahead
 from monitor.pairs import OTHER, SCRAMBLED, TWIN, SharingMeasure
-from monitor.refusals import Undefined
+from monitor.refusals import UndefinedError
 
 MOVES = 1  # that positions are followed along here
 MOST_ROWS = 4096  # in one pass with ablated units
-MOST_COORDINATES = 250_000  # of a gradient: of larger networks a fixed random sample
+MOST_COORDINATES = 50_000  # of a gradient: of larger networks a fixed random sample
 MOST_INPUTS = 4096  # entries of an observation that the raw-input probe reads, evenly spaced
 STEP_SHARE = 0.01  # of its own loss that a trial step takes away, to first order
 
@@ -130,13 +130,14 @@ class SharingReader:
     def _losses(
         self, network: MultiGameNetwork, said: Sequence[Heads], rows: FrozenSet, orders: Sequence[Tensor]
     ) -> list[Tensor]:
-        """[N] summed losses of the heads, as they are and with rows dealt out by each order [N]: 1 + S of them."""
+        """[..., N] summed losses of heads [..., N, *], as they are and with rows dealt out by each order [N]: 1 + S."""
         spec, found = self.spec(rows.game), []
+        lead = len(said[0].continuation.shape) - 1
         for order in (None, *orders):
-            dealt = said if order is None else [Heads(*(part[order] for part in heads)) for heads in said]
+            dealt = said if order is None else [Heads(*(part.index_select(lead, order) for part in h)) for h in said]
             losses = head_losses(network, spec, dealt, rows)
             if not losses:
-                raise Undefined(
+                raise UndefinedError(
                     f"no loss of {rows.game} is defined here: without a solver there are no policy and value targets, "
                     "and a run without a model (learner.unroll=0) predicts nothing else"
                 )
@@ -174,18 +175,14 @@ class SharingReader:
             latent = network.represent(game, rows.observation)
             orders = _orders(count, shuffles, seed)
             most = max(1, MOST_ROWS // count - 1)
-            blind = dataclasses.replace(rows, observation=torch.zeros(count, 0))  # not copied for each group
             for start in range(0, max(len(groups), 1), most):
                 chunk = groups[start : start + most]
                 copies = 1 + len(chunk)
-                tiled = _rows(blind, torch.arange(count).repeat(copies))
-                offsets = torch.arange(copies)[:, None] * count
+                action = rows.action[:, : self.moves].repeat(copies, 1)
                 with ablation.running(chunk):
-                    said = unrolled_heads(
-                        network, self.spec(game), tiled.action[:, : self.moves], latent.repeat(copies, 1, 1)
-                    )
-                every = [(offsets + order).flatten() for order in orders]
-                parts.append(torch.stack(self._losses(network, said, tiled, every)).unflatten(1, (copies, count)))
+                    said = unrolled_heads(network, self.spec(game), action, latent.repeat(copies, 1, 1))
+                apart = [Heads(*(part.unflatten(0, (copies, count)) for part in heads)) for heads in said]
+                parts.append(torch.stack(self._losses(network, apart, rows, orders)))  # [1 + S, copies, N]
                 variance = ablation.variance.copy()
         base = parts[0][:, 0].double().numpy()
         losses = torch.cat([part[:, 1:] for part in parts], 1).double().numpy()
@@ -202,15 +199,11 @@ class SharingReader:
             losses = self._losses(network, self._said(network, rows), rows, _orders(len(rows.phase), shuffles, seed))
             parameters = list(network.parameters())
             chosen = _coordinates(sum(p.numel() for p in parameters), self.network.seed)
-            found = [
-                _flat(_mean(part), parameters)[chosen].numpy()
-                for part in (*(losses[0][block::blocks] for block in range(blocks)), *losses[1:])
-            ]
-        return Gradients(np.stack(found[:blocks]), np.stack(found[blocks:]))
+            means = [_mean(losses[0][block::blocks]) for block in range(blocks)] + [_mean(part) for part in losses[1:]]
+            found = _flat(torch.stack(means), parameters)[:, chosen].numpy()
+        return Gradients(found[:blocks], found[blocks:])
 
-    def lookahead(
-        self, game: str, targets: Sequence[str], size: int, shuffles: int, seed: int
-    ) -> dict[str, Lookahead]:
+    def lookahead(self, game: str, targets: Sequence[str], size: int, shuffles: int, seed: int) -> dict[str, Lookahead]:
         """Losses of the targets before and after a step down the gradient of `game`'s mean loss, so long that it takes
         away 1 % of that loss to first order; and after steps of the same length for shuffled targets."""
         rows = self._first(game, size)
@@ -220,10 +213,10 @@ class SharingReader:
             with torch.enable_grad():
                 orders = _orders(len(rows.phase), shuffles, seed)
                 losses = [_mean(part) for part in self._losses(network, self._said(network, rows), rows, orders)]
-                steps = [_flat(loss, parameters) for loss in losses]
+                steps = _flat(torch.stack(losses), parameters)
             lengths = [float(step.norm()) for step in steps]
             if min(lengths) == 0:
-                raise Undefined(f"the gradient of {game} is zero, so no step can be made for it")
+                raise UndefinedError(f"the gradient of {game} is zero, so no step can be made for it")
             reach = STEP_SHARE * float(losses[0].detach()) / lengths[0]  # how far the step goes
             before = {target: self._now(network, target, size) for target in targets}
             after: dict[str, list[np.ndarray]] = {target: [] for target in targets}
@@ -295,14 +288,20 @@ def _mean(losses: Tensor) -> Tensor:
     """Of what is known of [N]."""
     known = ~losses.isnan()
     if not bool(known.any()):
-        raise Undefined("no position of a block has a target; measure more positions")
+        raise UndefinedError("no position of a block has a target; measure more positions")
     return torch.where(known, losses, 0.0).sum() / known.sum()
 
 
-def _flat(loss: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """[P] gradient of `loss`, 0 for parameters that it does not depend on; the graph stays for the next one."""
-    found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-    return torch.cat([torch.zeros_like(p).flatten() if g is None else g.flatten() for g, p in zip(found, parameters)])
+def _flat(losses: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """[L, P] gradients of `losses` [L], 0 for parameters that they do not depend on, in one batched pass."""
+    found = torch.autograd.grad(losses, parameters, torch.eye(len(losses)), allow_unused=True, is_grads_batched=True)
+    return torch.cat(
+        [
+            torch.zeros(len(losses), p.numel()) if g is None else g.flatten(1)
+            for g, p in zip(found, parameters, strict=True)
+        ],
+        1,
+    )
 
 
 def _coordinates(count: int, seed: int) -> Tensor | slice:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import rankdata
 
-from monitor.refusals import Undefined, matrix, vector
+from monitor.refusals import UndefinedError, matrix, vector
 
 MIN_UNITS = 20
 STRATA = 5  # of the units' variance
@@ -50,16 +50,16 @@ def correlation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 def ablation_overlap(
     importance_a: np.ndarray, importance_b: np.ndarray, variance_a: np.ndarray, variance_b: np.ndarray
 ) -> float:
-    """Spearman's correlation of I^A and I^B [U] given the units' variances in both games [U]: a partial rank correlation.
+    """Spearman's correlation of I^A and I^B [U] given the units' variances in both games [U].
 
-    Units of large variance matter to every game; without the condition any two games would seem to share them.
-    Ablation: Meyes et al. 2019; the condition on variance: ours. Raises Undefined for fewer than 20 units that vary,
-    NaN, or importances that do not differ between units.
+    A partial rank correlation. Units of large variance matter to every game; without the condition any two games would
+    seem to share them. Ablation: Meyes et al. 2019; the condition on variance: ours. Raises UndefinedError for fewer
+    than 20 units that vary, NaN, or importances that do not differ between units.
     """
     a, b, covariates = _units(importance_a, importance_b, variance_a, variance_b)
     found = float(correlation(residual_ranks(a, covariates), residual_ranks(b, covariates)))
     if not np.isfinite(found):
-        raise Undefined(
+        raise UndefinedError(
             "ablating one unit costs a game as much as ablating any other (or just what its variance says), so there "
             "is no order of units to compare; train longer or measure more units"
         )
@@ -73,10 +73,12 @@ def _units(
     names = ("importance in A", "importance in B", "variance in A", "variance in B")
     parts = [vector(v, n, MIN_UNITS) for v, n in zip((importance_a, importance_b, variance_a, variance_b), names)]
     if len({len(part) for part in parts}) > 1:
-        raise Undefined(f"importances and variances are of {[len(part) for part in parts]} units; ablate the same ones")
+        raise UndefinedError(
+            f"importances and variances are of {[len(part) for part in parts]} units; ablate the same ones"
+        )
     alive = living(parts[2], parts[3])
     if alive.sum() < MIN_UNITS:
-        raise Undefined(
+        raise UndefinedError(
             f"only {int(alive.sum())} units vary at all and at least {MIN_UNITS} are needed: ablate more units"
         )
     return parts[0][alive], parts[1][alive], np.stack([parts[2][alive], parts[3][alive]])
@@ -96,7 +98,7 @@ def permuted_overlaps(
     draws: int,
     generator: np.random.Generator,
 ) -> np.ndarray:
-    """[draws] `ablation_overlap` with B's units permuted within strata of variance: the null. Raises Undefined."""
+    """[draws] `ablation_overlap` with B's units permuted within strata of variance: the null. Raises UndefinedError."""
     a, b, covariates = _units(importance_a, importance_b, variance_a, variance_b)
     strata = variance_strata(ranks(covariates).sum(0))
     shuffled = np.argsort(strata + generator.random((draws, len(strata))), 1)  # [draws, U], stratum by stratum
@@ -135,12 +137,12 @@ def matched_units(
 def relative_damage(damage: float, random_damage: np.ndarray) -> float:
     """Damage to B from A's top units against that from matched random sets [draws], in standard deviations of these.
 
-    Undefined for fewer than 5 sets, or sets that all do the same damage.
+    UndefinedError for fewer than 5 sets, or sets that all do the same damage.
     """
     drawn = vector(random_damage, "damage of random sets", 5)
     spread = drawn.std(ddof=1)
     if spread == 0:
-        raise Undefined("all random sets do the same damage; ablate a network that has learnt something")
+        raise UndefinedError("all random sets do the same damage; ablate a network that has learnt something")
     return float((damage - drawn.mean()) / spread)
 
 

@@ -1,5 +1,5 @@
-"""Aggregates over runs and games with their uncertainty, as in rliable (Agarwal et al. 2021, "Deep RL at the edge of the
-statistical precipice"). Shapes: S seeds (runs), K games. Scores are [S, K], one row a seed; larger is better.
+"""Aggregates over runs and games with their uncertainty, as in rliable (Agarwal et al. 2021, "Deep RL at the edge of
+the statistical precipice"). Shapes: S seeds (runs), K games. Scores are [S, K], one row a seed; larger is better.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from monitor.refusals import Undefined
+from monitor.refusals import UndefinedError
 
 RESAMPLINGS = 2000
 
@@ -24,15 +24,17 @@ class Interval:
 
 
 def scores(values: np.ndarray, name: str = "scores", seeds: int = 1) -> np.ndarray:
-    """[S, K] float64. Undefined unless it is finite with at least `seeds` rows."""
+    """[S, K] float64. UndefinedError unless it is finite with at least `seeds` rows."""
     found = np.asarray(values, np.float64)
     if found.ndim != 2 or not found.size:
-        raise Undefined(f"{name} must be [seeds, games]; found the shape {found.shape}")
+        raise UndefinedError(f"{name} must be [seeds, games]; found the shape {found.shape}")
     if len(found) < seeds:
-        raise Undefined(f"{name} are of {len(found)} seeds and at least {seeds} are needed: run more seeds")
+        raise UndefinedError(f"{name} are of {len(found)} seeds and at least {seeds} are needed: run more seeds")
     if not np.isfinite(found).all():
-        raise Undefined(f"{name} hold {int((~np.isfinite(found)).sum())} numbers that are not finite; every seed must "
-                        "have played every game")  # fmt: skip
+        missing = int((~np.isfinite(found)).sum())
+        raise UndefinedError(
+            f"{name} hold {missing} numbers that are not finite; every seed must have played every game"
+        )
     return found
 
 
@@ -52,8 +54,8 @@ def stratified(
 ) -> Interval:  # fmt: skip
     """`statistic` of scores [S, K] with a percentile interval from resampling the seeds within each game.
 
-    statistic: [..., S, K] -> [...]. Raises Undefined for fewer than 3 seeds. With few seeds the interval is too narrow
-    (Agarwal et al. find it good from about 10 runs of 26 games on).
+    statistic: [..., S, K] -> [...]. Raises UndefinedError for fewer than 3 seeds. With few seeds the interval is too
+    narrow (Agarwal et al. find it good from about 10 runs of 26 games on).
     """
     values = scores(values, seeds=3)
     seeds, games = values.shape
@@ -64,13 +66,15 @@ def stratified(
 
 
 def iqm(values: np.ndarray, generator: np.random.Generator, level: float = 0.95) -> Interval:
-    """Interquartile mean of scores [S, K] with its stratified bootstrap interval. Raises Undefined."""
+    """Interquartile mean of scores [S, K] with its stratified bootstrap interval. Raises UndefinedError."""
     return stratified(values, interquartile_mean, generator, level)
 
 
 def improvement(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """[...] probability that a run of `one` [..., S, K] beats a run of `other` [..., S', K] on a game drawn evenly; a tie
-    counts as half (the Mann-Whitney U of each game, averaged)."""
+    """[...] probability that a run of `one` [..., S, K] beats a run of `other` [..., S', K] on a game drawn evenly.
+
+    A tie counts as half: the Mann-Whitney U of each game, averaged.
+    """
     ahead = one[..., :, None, :] > other[..., None, :, :]
     level = one[..., :, None, :] == other[..., None, :, :]
     return (ahead + 0.5 * level).mean((-3, -2)).mean(-1)
@@ -81,11 +85,11 @@ def probability_of_improvement(
 ) -> Interval:
     """P(one > other) averaged over games, with a stratified bootstrap interval: one [S, K], other [S', K].
 
-    Raises Undefined for fewer than 3 seeds of either or other games.
+    Raises UndefinedError for fewer than 3 seeds of either or other games.
     """
     one, other = scores(one, "the first scores", 3), scores(other, "the second scores", 3)
     if one.shape[1] != other.shape[1]:
-        raise Undefined(f"{one.shape[1]} and {other.shape[1]} games: compare on the same games")
+        raise UndefinedError(f"{one.shape[1]} and {other.shape[1]} games: compare on the same games")
     games = np.arange(one.shape[1])
     found = np.array([
         improvement(

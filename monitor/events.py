@@ -105,7 +105,8 @@ class EventFold:
         """The onset of sharing between two games: one event, after a suspended one perhaps another."""
         pair = f"{record['game']}|{record['other_game']}"
         header = record | {"frozen_set": record["frozen_sets"]}
-        event = self._event("sharing_onset", header, None, found["step"], found["effect"], None, "; ".join(found["nulls"]))
+        nulls = "; ".join(found["nulls"])
+        event = self._event("sharing_onset", header, None, found["step"], found["effect"], None, nulls)
         # That the two games themselves were introduced is what the event is about.
         own = [e for e in event["confounders"] if e["kind"] == "game_added" and e["game"] in pair.split("|")]
         near = [entry for entry in event["confounders"] if entry not in own]

@@ -43,9 +43,9 @@ def undisturbed(*modules: nn.Module) -> Iterator[None]:
 class Ablation:
     """Mean-ablation of groups of units in one pass: batches hold 1 + G copies of N rows, the first left as it is.
 
-    `layers` are modules (activations) whose output is [rows, units], [rows, tokens, units] or [rows, units, H, W]; units
-    are numbered through all layers in their order, `widths` units each. Inside `running`, unit u of copy g + 1 gives its
-    mean over the rows (tokens, places) of the first copy, at every call of the layer, for all u in groups[g].
+    `layers` are modules (activations) whose output is [rows, units], [rows, tokens, units] or [rows, units, H, W];
+    units are numbered through all layers in their order, `widths` units each. Inside `running`, unit u of copy g + 1
+    gives its mean over the rows (tokens, places) of the first copy, at every call of the layer, for all u in groups[g].
     `variance` [units] is that of the first copy at a layer's first call.
     """
 

@@ -267,13 +267,12 @@ class Monitor:
         for body in bodies:
             sets = [self._games[body[side]]["frozen_set"] for side in ("game", "other_game")]
             header = self._header(body["other_game"], update, env_steps, occasion, "", 0)
-            size = self.config.sharing_size if body["measure"] in ("probe", "subspace", "cka") else self.config.cause_size
+            of_latents = body["measure"] in ("probe", "subspace", "cka")
+            size = self.config.sharing_size if of_latents else self.config.cause_size
             for field in ("game", "subset", "frozen_set"):
                 del header[field]
             family = len({(other["game"], other["other_game"]) for other in bodies})
-            self._emit(
-                {"schema": SHARING, **header, **body, "positions": size, "frozen_sets": sets, "family": family}
-            )
+            self._emit({"schema": SHARING, **header, **body, "positions": size, "frozen_sets": sets, "family": family})
         return True
 
     def _emit(self, record: dict[str, Any], counted: bool = True) -> None:

@@ -4,8 +4,8 @@ A measure holds at a checkpoint when the lower end of the 95 % band of its exces
 pillar (geometry, cause, behaviour) is up once one of its measures has held at three of its checkpoints in a row. The
 onset is when two pillars are up, which makes one of them cause or behaviour; its step is the first checkpoint of the
 younger of the two rows. What was refused does not hold. Measurements at introductions and at the end are no
-checkpoints, and an introduction breaks every row. Sign and not size decides: where the twin's ceiling is above the null, the excess is above 0 exactly when
-the sharing index is.
+checkpoints, and an introduction breaks every row. Sign and not size decides: where the twin's ceiling is above the
+null, the excess is above 0 exactly when the sharing index is.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class OnsetFold:
             return None
         pair = f"{record['game']}|{record['other_game']}"
         rows = self.state["rows"].setdefault(pair, {})
-        row = rows.setdefault(record["measure"], {"pillar": record["pillar"], "count": 0, "first": None, "before": None})
+        new = {"pillar": record["pillar"], "count": 0, "first": None, "before": None}
+        row = rows.setdefault(record["measure"], new)
         if record["excess"] is None or record["excess"]["low"] is None or record["excess"]["low"] <= 0:
             row |= {"count": 0, "first": None, "before": record["update"]}
             return None

@@ -8,17 +8,19 @@ network knows of a game without looking (how often it ends, who moves next), whi
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from monitor import ablation, gradients
-from monitor.pair_geometry import RESAMPLINGS, Finding
-from monitor.refusals import Undefined
+from monitor.pair_geometry import Finding
+from monitor.refusals import UndefinedError
 from monitor.series import plain
-from monitor.sharing import Null, resamplings
+from monitor.sharing import Null
 
 PERMUTATIONS = 199
-RANDOM_SETS = 8  # of as many units as the top ones
+RANDOM_SETS = 5  # of as many units as the top ones
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +34,10 @@ class Ablated:
     variance: np.ndarray  # [units of the network] of each unit's output over the positions
 
     def known(self) -> Ablated:
-        """The same at the positions that have a target. Undefined for fewer than 20."""
+        """The same at the positions that have a target. UndefinedError for fewer than 20."""
         here = ~np.isnan(self.base)
         if here.sum() < 20:
-            raise Undefined(
+            raise UndefinedError(
                 f"{int(here.sum())} positions have a target and at least 20 are needed: measure more positions"
             )
         return Ablated(
@@ -48,11 +50,12 @@ def ablation_pair(
     b: Ablated,
     units: np.ndarray,
     damage: dict[str, tuple[float, np.ndarray]],
-    generators: tuple[np.random.Generator, np.random.Generator],
+    counts: Callable[[int, int], np.ndarray],
     generator: np.random.Generator,
 ) -> Finding:
     """`ablation.ablation_overlap` of two games whose groups are the single `units` [U] (numbers in the network).
 
+    counts: (side 0 or 1, N) -> resamplings [R, N] of the positions of A or B.
     damage: "forward" (to B from A's top units) and "backward" -> (damage in nats, that of matched random sets).
     Nulls: units permuted within strata of variance; importance for shuffled targets on one side.
     """
@@ -64,10 +67,9 @@ def ablation_pair(
     covariates = np.stack([part[alive] for part in variances])
     again = [
         ablation.residual_ranks(
-            ablation.rises(part.base, part.losses, resamplings(len(part.base), RESAMPLINGS, source))[:, alive],
-            covariates,
+            ablation.rises(part.base, part.losses, counts(side, len(part.base)))[:, alive], covariates
         )
-        for part, source in zip((a, b), generators)
+        for side, part in enumerate((a, b))
     ]
     nulls = [
         Null(
@@ -77,18 +79,16 @@ def ablation_pair(
     ]
     if len(a.shuffled) > 1 and len(b.shuffled) > 1:
         real = [ablation.residual_ranks(part[alive], covariates) for part in importances]
-        generic = [
-            ablation.residual_ranks(ablation.importance(part.shuffled_base[:, None], part.shuffled)[:, alive], covariates)
-            for part in (a, b)
-        ]
+        costs = [ablation.importance(part.shuffled_base[:, None], part.shuffled)[:, alive] for part in (a, b)]
+        generic = [ablation.residual_ranks(cost, covariates) for cost in costs]
         drawn = (ablation.correlation(real[0][None], generic[1]) + ablation.correlation(generic[0], real[1][None])) / 2
         nulls.append(Null("shuffled targets", drawn))
-    details = {"units": int(alive.sum()), "top_units": len(ablation.top_units(importances[0]))}
+    details: dict[str, Any] = {"units": int(alive.sum()), "top_units": len(ablation.top_units(importances[0]))}
     for way, (done, drawn) in damage.items():
         details[way] = {"damage": plain(done), "random": plain(float(np.mean(drawn)))}
         try:
             details[way]["z"] = plain(ablation.relative_damage(done, drawn))
-        except Undefined:
+        except UndefinedError:
             details[way]["z"] = None
     error = float(np.nanstd(ablation.correlation(*again), ddof=1))
     return Finding(value, error, nulls, details)
@@ -102,25 +102,44 @@ class Gradients:
     shuffled: np.ndarray  # [S, P]: of the mean loss of all of them against shuffled targets
 
 
-def gradient_pair(a: Gradients, b: Gradients) -> Finding:
-    """`gradients.gradient_agreement`, null: shuffled targets of one game; the error is a jackknife over blocks."""
-    grams = a.blocks @ a.blocks.T, b.blocks @ b.blocks.T, a.blocks @ b.blocks.T
-    value = gradients.agreement_of(*grams)
-    error = gradients.agreement_error(*grams)
+def inner_products(games: Mapping[str, Gradients]) -> dict[tuple[str, str], np.ndarray]:
+    """(game, other) -> [M + S, M + S] inner products of the blocks and shuffled gradients of both."""
+    rows = [np.concatenate([part.blocks, part.shuffled]) for part in games.values()]
+    whole = np.concatenate(rows).astype(np.float32)
+    products = (whole @ whole.T).astype(np.float64)
+    ends = np.cumsum([0, *map(len, rows)])
+    return {
+        (one, other): products[ends[i] : ends[i + 1], ends[j] : ends[j + 1]]
+        for i, one in enumerate(games)
+        for j, other in enumerate(games)
+    }
+
+
+def gradient_pair(within: tuple[np.ndarray, np.ndarray], between: np.ndarray, blocks: int) -> Finding:
+    """`gradients.gradient_agreement`, null: shuffled targets of one game; the error is a jackknife over blocks.
+
+    within: inner products [M + S, M + S] of each game with itself, between: [M + S, M + S] of the first with the
+    second; the first M = `blocks` rows are blocks of positions, the others gradients for shuffled targets.
+    """
+    if not all(np.isfinite(part).all() for part in (*within, between)):
+        raise UndefinedError("a gradient is not finite; the network has diverged")
+    own = [part[:blocks, :blocks] for part in within]
+    value = gradients.agreement_of(own[0], own[1], between[:blocks, :blocks])
+    error = gradients.agreement_error(own[0], own[1], between[:blocks, :blocks])
     if error is None:
-        raise Undefined("too few blocks for an error of the agreement; measure at least three blocks of positions")
-    reliabilities = gradients.reliability(a.blocks), gradients.reliability(b.blocks)
-    means = a.blocks.mean(0), b.blocks.mean(0)
-    ways = [
-        [gradients.cosine(mean, row) / np.sqrt(known) for row in other.shuffled]
-        for mean, known, other in ((means[0], reliabilities[0], b), (means[1], reliabilities[1], a))
+        raise UndefinedError("the agreement is not defined without each of the blocks; measure more positions")
+    reliabilities = [gradients.reliability_of(part) for part in own]
+    lengths = [np.sqrt(part.mean()) for part in own]
+    drawn = [
+        crossed[:blocks, blocks:].mean(0) / np.sqrt(np.diag(other)[blocks:] * reliabilities[side]) / lengths[side]
+        for side, crossed, other in ((0, between, within[1]), (1, between.T, within[0]))
     ]
     details = {
-        "cosine": plain(gradients.cosine(*means)),
+        "cosine": plain(between[:blocks, :blocks].mean() / np.prod(lengths)),
         "reliability": [plain(part) for part in reliabilities],
         "split_of_the_same_game": [plain(float(np.sqrt(max(part, 0.0)))) for part in reliabilities],
     }
-    return Finding(value, error, [Null("shuffled targets", np.mean(ways, 0))], details)
+    return Finding(value, error, [Null("shuffled targets", np.mean(drawn, 0))], details)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,16 +152,16 @@ class Lookahead:
     shuffled: np.ndarray  # [S, N]
 
 
-def tag_pair(
-    forward: Lookahead, backward: Lookahead, generators: tuple[np.random.Generator, np.random.Generator]
-) -> Finding:
-    """TAG's Z, the mean of A->B and B->A; null: steps for shuffled targets. generators: for B's positions, then A's."""
+def tag_pair(forward: Lookahead, backward: Lookahead, counts: Callable[[int, int], np.ndarray]) -> Finding:
+    """TAG's Z, the mean of A->B and B->A; null: steps for shuffled targets.
+
+    counts: (side 0 or 1, N) -> resamplings [R, N] of the positions of A or B.
+    """
     values, resampled, drawn = [], [], []
-    for way, generator in zip((forward, backward), generators):
+    for side, way in ((1, forward), (0, backward)):
         values.append(gradients.tag(way.before, way.after))
         known = ~np.isnan(way.before)
-        counts = resamplings(int(known.sum()), RESAMPLINGS, generator)
-        resampled.append(gradients.tags(way.before[known], way.after[known], counts))
+        resampled.append(gradients.tags(way.before[known], way.after[known], counts(side, int(known.sum()))))
         drawn.append([gradients.tag(way.before, row) for row in way.shuffled])
     details = {"forward": plain(values[0]), "backward": plain(values[1])}
     error = float(np.std(np.mean(resampled, 0), ddof=1))

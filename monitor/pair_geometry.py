@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from monitor import probes, similarity, subspaces
-from monitor.refusals import Undefined, matrix, same_columns
+from monitor.refusals import UndefinedError, matrix, same_columns
 from monitor.series import plain
-from monitor.sharing import Null, resamplings
+from monitor.sharing import Null
 
 DIRECTIONS = 10  # k, of subspaces
 DRAWS = 40  # of each null that is drawn
@@ -44,7 +44,7 @@ class View:
         for label, values in labels.items():
             try:
                 self.labels[label] = probes.standard_labels(values, f"{label} of {name}")
-            except Undefined:
+            except UndefinedError:
                 continue
         self.scale = float(np.linalg.norm(self.rows))
 
@@ -54,10 +54,10 @@ class View:
 
 
 def common_labels(a: View, b: View) -> list[str]:
-    """Labels that vary in both games. Undefined where there is none."""
+    """Labels that vary in both games. UndefinedError where there is none."""
     names = [name for name in a.labels if name in b.labels]
     if not names:
-        raise Undefined(
+        raise UndefinedError(
             f"{a.name} and {b.name} have no label in common that varies in both; record the value, the number of legal "
             "moves or the moves to the end for both"
         )
@@ -87,6 +87,7 @@ def probe(
     b: View,
     counts: Counts,
     fixed: Mapping[str, list[np.ndarray]],
+    turns: subspaces.ChanceRotations,
     generator: np.random.Generator,
 ) -> Finding:
     """The cross-game probe: mean R2 of A's probes on B and of B's on A over the labels of both games.
@@ -109,7 +110,7 @@ def probe(
         again = _score([probes.r_squared(e, t, c) for e, t, c in zip(null_errors, targets, by_target)])
         nulls.append(Null(name, np.atleast_1d(value), float(np.std(resampled - again, ddof=1))))
     nulls.append(Null("shuffled labels", _shuffled(a, b, names, generator)))
-    nulls.append(Null("chance rotations", _chance(a, b, names, generator)))
+    nulls.append(Null("chance rotations", _chance(a, b, names, turns)))
     worst = max(null.mean for null in nulls)
     details: dict[str, Any] = {}
     for place, name in enumerate(names):
@@ -119,7 +120,7 @@ def probe(
         for way, (over, own) in {"forward": (across[0], within[0]), "backward": (across[1], within[1])}.items():
             try:
                 details[name][f"transfer_{way}"] = plain(probes.probe_transfer(over[place], own[place], worst))
-            except Undefined:
+            except UndefinedError:
                 details[name][f"transfer_{way}"] = None
     return Finding(float(_score(across)), float(np.std(resampled, ddof=1)), nulls, details)
 
@@ -137,10 +138,9 @@ def _shuffled(a: View, b: View, names: Sequence[str], generator: np.random.Gener
     return _score(parts)
 
 
-def _chance(a: View, b: View, names: Sequence[str], generator: np.random.Generator) -> np.ndarray:
+def _chance(a: View, b: View, names: Sequence[str], turns: subspaces.ChanceRotations) -> np.ndarray:
     """[S] scores of the real probes after the games' directions were turned against each other at random, their
     predictions as wide as they are."""
-    turns = subspaces.ChanceRotations(a.rows, b.rows, DRAWS, generator)
     parts = []
     for (source, target), read in zip(_both(a, b), (turns.read_target, turns.read_source)):
         weights = source.ridge.weights(source.targets(names))
@@ -153,7 +153,12 @@ def overlap_parts(a: View, b: View) -> list[tuple[np.ndarray, np.ndarray]]:
     """(squared length of each target row inside the source's subspace [N], inside its own [N]): A on B, then B on A."""
     same_columns(a.rows, b.rows, f"latents of {a.name} and {b.name}")
     for view in (a, b):
-        subspaces.centred(view.rows, DIRECTIONS, f"latents of {view.name}")
+        rank = view.ridge.rank
+        if rank < DIRECTIONS or len(view.rows) < subspaces.MIN_ROWS_PER_DIRECTION * DIRECTIONS:
+            raise UndefinedError(
+                f"latents of {view.name} vary in {rank} directions at {len(view.rows)} positions; {DIRECTIONS} "
+                f"directions and {subspaces.MIN_ROWS_PER_DIRECTION * DIRECTIONS} positions are needed: measure more"
+            )
     return [
         (subspaces.captured(target.rows, source.ridge.directions(DIRECTIONS)),
          subspaces.captured(target.rows, target.ridge.directions(DIRECTIONS)))
@@ -173,12 +178,13 @@ def subspace(
     b: View,
     counts: Counts,
     fixed: Mapping[str, list[tuple[np.ndarray, np.ndarray]]],
-    generator: np.random.Generator,
+    turns: subspaces.ChanceRotations,
 ) -> Finding:
     """`subspaces.subspace_overlap`, the mean of both ways, with principal angles beside it.
 
     fixed: null -> `overlap_parts` of a network that is not trained. Drawn null: subspaces drawn with the covariance of
-    both games. Under resampling the subspaces stay as they are.
+    both games (within its leading axes, which overlap rather more than less). Under resampling the subspaces stay as
+    they are.
     """
     parts = overlap_parts(a, b)
     resampled = _ratio(parts, counts)
@@ -186,15 +192,13 @@ def subspace(
         Null(name, np.atleast_1d(_ratio(other)), float(np.std(resampled - _ratio(other, counts), ddof=1)))
         for name, other in fixed.items()
     ]
-    bases = subspaces.matched_directions(a.rows, b.rows, DRAWS, DIRECTIONS, generator)  # [S, D, k]
-    drawn = []
-    for view, (_, own) in zip((b, a), parts):
-        if view.rows.shape[1] <= len(view.rows):
-            inside = (bases * ((view.rows.T @ view.rows) @ bases)).sum((1, 2))
-        else:
-            inside = ((view.rows @ bases) ** 2).sum((1, 2))
-        drawn.append(inside / own.sum())
-    nulls.append(Null("covariance-matched", np.mean(drawn, 0)))
+    bases = turns.drawn[:, :, :DIRECTIONS]  # [S, q, k]
+    if bases.shape[2] == DIRECTIONS:
+        drawn = [
+            (bases * ((rows.T @ rows) @ bases)).sum((1, 2)) / own.sum()
+            for rows, (_, own) in zip((turns.target, turns.source), parts)
+        ]
+        nulls.append(Null("covariance-matched", np.mean(drawn, 0)))
     angles = np.degrees(subspaces.angles_between(a.ridge.directions(DIRECTIONS), b.ridge.directions(DIRECTIONS)))
     details = {
         "forward": plain(parts[0][0].sum() / parts[0][1].sum()),
@@ -210,28 +214,19 @@ def paired_similarity(
 ) -> Finding:
     """Debiased CKA of the same positions, read as a game and as its twin: one [N, D], other [N, E], rows matched.
 
-    untrained: null -> the same in a network that is not trained. The error is that of a jackknife over ten groups.
+    untrained: null -> the same in a network that is not trained. The error is a jackknife's.
     """
     names = np.arange(len(one))
-    value = similarity.debiased_cka(one, other, names, names)
-    groups = names % 10
-    left = [
-        similarity.debiased_cka(one[groups != g], other[groups != g], names[groups != g], names[groups != g])
-        for g in range(10)
-    ]
-    error = float(np.sqrt(9 * np.var(left)))
+    value, error = similarity.debiased_cka(one, other, names, names), similarity.cka_error(one, other)
     nulls = [Null(name, np.atleast_1d(number)) for name, number in untrained.items()]
     nulls.append(Null("permuted rows", similarity.permuted_cka(one, other, DRAWS, generator)))
     try:
         procrustes = plain(similarity.procrustes_similarity(one, other, names, names))
-    except Undefined:
+    except UndefinedError:
         procrustes = None
     return Finding(value, error, nulls, {"procrustes": procrustes})
 
 
-def pair_counts(a: View, b: View, generators: tuple[np.random.Generator, np.random.Generator]) -> Counts:
-    """Resamplings of both games' positions; each game has a generator of its own, so all of its pairs share them."""
-    return (
-        resamplings(len(a.rows), RESAMPLINGS, generators[0]),
-        resamplings(len(b.rows), RESAMPLINGS, generators[1]),
-    )
+def rotations(a: View, b: View, generator: np.random.Generator) -> subspaces.ChanceRotations:
+    """What alignment comes about by chance, for both measures."""
+    return subspaces.ChanceRotations(a.rows, b.rows, DRAWS, generator)

@@ -15,10 +15,10 @@ import numpy as np
 from monitor import ablation, pair_cause, pair_geometry
 from monitor.config import MonitorConfig
 from monitor.pair_cause import Ablated, Gradients, Lookahead
-from monitor.pair_geometry import Finding, View
-from monitor.refusals import Undefined
+from monitor.pair_geometry import RESAMPLINGS, Finding, View
+from monitor.refusals import UndefinedError
 from monitor.series import plain
-from monitor.sharing import Z95, Null, excess, sharing_index
+from monitor.sharing import Z95, Null, excess, resamplings, sharing_index
 
 TWIN, SCRAMBLED, OTHER = "twin", "scrambled", "none"
 """How two games are related: isomorphic under other names; the same looks without the rules; neither."""
@@ -36,7 +36,7 @@ UNPAIRED = (
 RAW_INPUT = "raw input"
 UNTRAINED = 3  # networks with random weights: the run's own before its first update, and two of other seeds
 BLOCKS = 4  # of positions, for the reliability of a gradient
-SHUFFLES = 4  # of the targets
+SHUFFLES = 3  # of the targets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,16 +134,30 @@ class PairMeasures:
                 reason = a if isinstance(a, str) else str(b)
                 found += [("probe", pair, reason), ("subspace", pair, reason)]
                 continue
-            fixed = self._fixed[pair]
-            drawn = [stream(self.seed, now.update, "positions", game) for game in pair]
-            counts = pair_geometry.pair_counts(a, b, (drawn[0], drawn[1]))
-            source = stream(self.seed, now.update, "geometry", *pair)
-            for name, function in (("probe", pair_geometry.probe), ("subspace", pair_geometry.subspace)):
-                found.append((
-                    name, pair,
-                    _tried(lambda f=function, a=a, b=b, c=counts, n=fixed[name], s=source: f(a, b, c, n, s)),
-                ))  # fmt: skip
+            found += self._geometry_of(now, pair, a, b)
         return found
+
+    def _geometry_of(
+        self, now: _Round, pair: tuple[str, str], a: View, b: View
+    ) -> list[tuple[str, tuple[str, str], Finding | str]]:
+        if a.rows.shape[1] != b.rows.shape[1]:
+            reason = _tried(lambda: pair_geometry.overlap_parts(a, b))
+            return [("probe", pair, reason), ("subspace", pair, reason)]
+        fixed, counts = self._fixed[pair], (self._counts(pair[0], len(a.rows)), self._counts(pair[1], len(b.rows)))
+        source = stream(self.seed, now.update, "geometry", *pair)
+        turns = pair_geometry.rotations(a, b, source)
+        return [
+            ("probe", pair, _tried(lambda: pair_geometry.probe(a, b, counts, fixed["probe"], turns, source))),
+            ("subspace", pair, _tried(lambda: pair_geometry.subspace(a, b, counts, fixed["subspace"], turns))),
+        ]
+
+    def _counts(self, game: str, count: int) -> np.ndarray:
+        """[R, count] how often each of a game's positions is drawn: the same throughout a run, so that what changes
+        from checkpoint to checkpoint is the network."""
+        key = ("counts", game, str(count))
+        if key not in self._fixed:
+            self._fixed[key] = resamplings(count, RESAMPLINGS, stream(self.seed, "positions", game, count))
+        return self._fixed[key]
 
     def _fix_nulls(self, now: _Round, views: Mapping[str, View | str]) -> None:
         """For pairs that are new: null -> row errors of untrained networks and of raw inputs, "probe" and "subspace"
@@ -214,13 +228,18 @@ class PairMeasures:
         for game in dict.fromkeys(game for pair in now.pairs for game in pair):
             seed = _seed(self.seed, now.update, "gradients", game)
             parts[game] = _tried(lambda g=game, s=seed: now.sharing.gradients(g, size, BLOCKS, SHUFFLES, s))
-        found = []
+        known = {game: part for game, part in parts.items() if not isinstance(part, str)}
+        products, found = pair_cause.inner_products(known) if known else {}, []
         for pair in now.pairs:
             a, b = (parts[game] for game in pair)
             if isinstance(a, str) or isinstance(b, str):
                 found.append(("gradient", pair, a if isinstance(a, str) else str(b)))
                 continue
-            found.append(("gradient", pair, _tried(lambda a=a, b=b: pair_cause.gradient_pair(a, b))))
+            within = products[pair[0], pair[0]], products[pair[1], pair[1]]
+            found.append((
+                "gradient", pair,
+                _tried(lambda w=within, p=pair: pair_cause.gradient_pair(w, products[p], BLOCKS)),
+            ))  # fmt: skip
         return found
 
     def _units(self, sharing: SharingMeasure) -> np.ndarray:
@@ -244,12 +263,11 @@ class PairMeasures:
                 found.append(("ablation", pair, a if isinstance(a, str) else str(b)))
                 continue
             done = {"forward": damage[pair], "backward": damage[pair[1], pair[0]]}
-            drawn = [stream(self.seed, now.update, "ablated positions", game) for game in pair]
             source = stream(self.seed, now.update, "ablation", *pair)
             found.append((
                 "ablation", pair,
-                _tried(lambda a=a, b=b, d=done, g=(drawn[0], drawn[1]), s=source: pair_cause.ablation_pair(
-                    a, b, units, d, g, s
+                _tried(lambda a=a, b=b, d=done, p=pair, s=source: pair_cause.ablation_pair(
+                    a, b, units, d, lambda side, count: self._counts(p[side], count), s
                 )),
             ))  # fmt: skip
         return found
@@ -295,18 +313,17 @@ class PairMeasures:
                 reason = forward if isinstance(forward, str) else str(backward)
                 found.append(("tag", (game, other), reason))
                 continue
-            drawn = [stream(self.seed, now.update, "tag positions", name) for name in (other, game)]
             found.append((
                 "tag", (game, other),
-                _tried(lambda f=forward[other], b=backward[game], g=(drawn[0], drawn[1]): pair_cause.tag_pair(f, b, g)),
+                _tried(lambda f=forward[other], b=backward[game], p=(game, other): pair_cause.tag_pair(
+                    f, b, lambda side, count: self._counts(p[side], count)
+                )),
             ))  # fmt: skip
         return found
 
     # -- records ------------------------------------------------------------------------------------------------
 
-    def _bodies(
-        self, now: _Round, found: Sequence[tuple[str, tuple[str, str], Finding | str]]
-    ) -> list[dict[str, Any]]:
+    def _bodies(self, now: _Round, found: Sequence[tuple[str, tuple[str, str], Finding | str]]) -> list[dict[str, Any]]:
         """One body a measure and pair; ceilings from the same checkpoint."""
         twins = {
             (measure, pair): finding.value
@@ -332,13 +349,13 @@ def _numbers(finding: Finding | str, ceiling: float | None) -> dict[str, Any]:
         return empty | {"nulls": {}, "refused": finding, "details": {}}
     try:
         over = excess(finding.value, finding.error, finding.nulls)
-    except Undefined as error:
+    except UndefinedError as error:
         return empty | {"nulls": {}, "refused": str(error), "details": finding.details}
     half, index = Z95 * finding.error, None
     if ceiling is not None:
         try:
             index = dict(zip(("value", "low", "high"), map(plain, sharing_index(over, ceiling))))
-        except Undefined:
+        except UndefinedError:
             index = None
     return {
         "value": plain(finding.value),
@@ -360,7 +377,7 @@ def _tried(function: Callable[[], Any]) -> Any:
     """What it returns, or why it is undefined, in words."""
     try:
         return function()
-    except Undefined as error:
+    except UndefinedError as error:
         return str(error)
 
 

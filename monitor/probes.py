@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from monitor.refusals import Undefined, matrix, same_columns, vector
+from monitor.refusals import UndefinedError, matrix, same_columns, vector
 
 MIN_ROWS = 20
 PENALTIES = np.geomspace(1e-6, 1e2, 17)  # of the largest squared singular value
 
 
 def standard_labels(labels: np.ndarray, name: str = "labels") -> np.ndarray:
-    """[N] or [N, m] with mean 0 and variance 1 a column. Undefined for a label that does not vary."""
+    """[N] or [N, m] with mean 0 and variance 1 a column. UndefinedError for a label that does not vary."""
     found = np.asarray(labels, np.float64)
     found = vector(found, name, MIN_ROWS) if found.ndim == 1 else matrix(found, name, MIN_ROWS)
     spread = found.std(0)
     if (spread <= 1e-12 * (1 + np.abs(found).max())).any():
-        raise Undefined(f"{name}: a label is the same for all positions, so there is nothing to probe; leave it out")
+        raise UndefinedError(
+            f"{name}: a label is the same for all positions, so there is nothing to probe; leave it out"
+        )
     return (found - found.mean(0)) / spread
 
 
@@ -29,14 +31,19 @@ class Ridge:
     cross-validation (Golub, Heath and Wahba 1979). The decomposition is made once for any number of labels."""
 
     def __init__(self, features: np.ndarray):
-        """features: [N, D], centred by the caller. Undefined where they do not vary."""
+        """features: [N, D], centred by the caller. UndefinedError where they do not vary."""
         self._left, self._singular, self._right = np.linalg.svd(features, full_matrices=False)
         if self._singular[0] <= 0:
-            raise Undefined("the features are the same for all positions, so nothing can be read from them")
+            raise UndefinedError("the features are the same for all positions, so nothing can be read from them")
         power = self._singular**2
         self._shrink = power / (power + PENALTIES[:, None] * power[0])  # [penalties, r]
         # One more degree of freedom is spent on the mean.
         self._free = len(features) - 1 - self._shrink.sum(1)  # [penalties]
+
+    @property
+    def rank(self) -> int:
+        """In how many directions the features vary."""
+        return int((self._singular > 1e-9 * self._singular[0]).sum())
 
     def directions(self, count: int) -> np.ndarray:
         """[D, k] the leading eigenvectors of the features' covariance."""
@@ -86,22 +93,21 @@ def _prepare(features: np.ndarray, labels: np.ndarray, name: str) -> tuple[np.nd
     features = matrix(features, f"{name} features", MIN_ROWS)
     labels = standard_labels(labels, f"{name} labels")
     if len(features) != len(labels):
-        raise Undefined(f"{name}: {len(features)} rows of features and {len(labels)} labels; measure the same positions")
+        raise UndefinedError(f"{name}: {len(features)} rows of features and {len(labels)} labels; give one a position")
     return features - features.mean(0), labels.reshape(len(labels), -1)
 
 
 def probe_within(features: np.ndarray, labels: np.ndarray) -> float:
-    """R2 B->B of features [N, D] on labels [N]: each row read by a probe fitted on all others. Raises Undefined."""
+    """R2 B->B of features [N, D] on labels [N]: each row read by a probe fitted on all others. Raises
+    UndefinedError."""
     rows, targets = _prepare(features, labels, "target")
     return float(r_squared(Ridge(rows).left_out_errors(targets), targets)[0])
 
 
-def probe_across(
-    source: np.ndarray, source_labels: np.ndarray, target: np.ndarray, target_labels: np.ndarray
-) -> float:
+def probe_across(source: np.ndarray, source_labels: np.ndarray, target: np.ndarray, target_labels: np.ndarray) -> float:
     """R2 A->B: a ridge probe fitted on game A's features [N_A, D] and labels [N_A], applied as it is to game B.
 
-    Below 0 where the probe says less than B's own mean. Linear probes: Alain and Bengio 2016. Raises Undefined.
+    Below 0 where the probe says less than B's own mean. Linear probes: Alain and Bengio 2016. Raises UndefinedError.
     """
     mine, said = _prepare(source, source_labels, "source")
     theirs, wanted = _prepare(target, target_labels, "target")
@@ -112,10 +118,10 @@ def probe_across(
 def probe_transfer(across: float, within: float, null: float) -> float:
     """(R2 A->B - null) / (R2 B->B - null): 1 where A's probe reads B as well as B's own does.
 
-    Undefined where B's own probe is no better than the null: the latents then hold nothing to be shared.
+    UndefinedError where B's own probe is no better than the null: the latents then hold nothing to be shared.
     """
     if not within > null:
-        raise Undefined(
+        raise UndefinedError(
             f"the game's own probe reads R2 = {within:.3g}, no more than the null's {null:.3g}; train longer, or probe "
             "a label that the latents hold"
         )

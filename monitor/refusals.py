@@ -5,43 +5,45 @@ from __future__ import annotations
 import numpy as np
 
 
-class Undefined(ValueError):
+class UndefinedError(ValueError):
     """A measure has no meaning on what it was given; the text says why and what would be needed."""
 
 
 def matrix(values: np.ndarray, name: str, rows: int, columns: int = 1) -> np.ndarray:
-    """`values` as float64 [N, D]; Undefined unless it is finite with N >= rows and D >= columns."""
+    """`values` as float64 [N, D]; UndefinedError unless it is finite with N >= rows and D >= columns."""
     found = np.asarray(values, np.float64)
     if found.ndim != 2:
-        raise Undefined(f"{name} must be a matrix [rows, columns]; found the shape {found.shape}")
+        raise UndefinedError(f"{name} must be a matrix [rows, columns]; found the shape {found.shape}")
     _enough(found, name, rows)
     if found.shape[1] < columns:
-        raise Undefined(f"{name} has {found.shape[1]} columns and at least {columns} are needed")
+        raise UndefinedError(f"{name} has {found.shape[1]} columns and at least {columns} are needed")
     return found
 
 
 def vector(values: np.ndarray, name: str, rows: int) -> np.ndarray:
-    """`values` as float64 [N]; Undefined unless it is finite with N >= rows."""
+    """`values` as float64 [N]; UndefinedError unless it is finite with N >= rows."""
     found = np.asarray(values, np.float64)
     if found.ndim != 1:
-        raise Undefined(f"{name} must be one number a row, [rows]; found the shape {found.shape}")
+        raise UndefinedError(f"{name} must be one number a row, [rows]; found the shape {found.shape}")
     _enough(found, name, rows)
     return found
 
 
 def _enough(found: np.ndarray, name: str, rows: int) -> None:
     if len(found) < rows:
-        raise Undefined(f"{name} has {len(found)} rows and at least {rows} are needed: measure more positions")
+        raise UndefinedError(f"{name} has {len(found)} rows and at least {rows} are needed: measure more positions")
     bad = int((~np.isfinite(found)).sum())
     if bad:
-        raise Undefined(f"{name} holds {bad} numbers that are NaN or infinite; leave those rows out, or look at why "
-                        "the network's outputs diverged")  # fmt: skip
+        raise UndefinedError(
+            f"{name} holds {bad} numbers that are NaN or infinite; leave those rows out, or look at why the network's "
+            "outputs diverged"
+        )
 
 
 def same_columns(one: np.ndarray, other: np.ndarray, names: str) -> None:
-    """Undefined unless both matrices have the same number of columns."""
+    """UndefinedError unless both matrices have the same number of columns."""
     if one.shape[1] != other.shape[1]:
-        raise Undefined(
+        raise UndefinedError(
             f"{names} have {one.shape[1]} and {other.shape[1]} columns; units are shared coordinates only within one "
             "network, so both must be read from the same layer of it"
         )

@@ -10,12 +10,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import optimize, stats
 
 from monitor.aggregates import Interval
-from monitor.refusals import Undefined
+from monitor.refusals import UndefinedError
 
 HUBER = 1e-3  # of log residuals: beyond, a residual counts linearly (Hoffmann et al. 2022, "Chinchilla", approach 3)
 RESAMPLINGS = 200
@@ -113,7 +114,7 @@ class Fit:
     def interval(self, name: str, level: float = 0.95) -> Interval:
         """Of a parameter by its name, or of E, A, B: percentiles of the bootstrap."""
         if not len(self.resampled):
-            raise Undefined("this fit has no bootstrap, so no interval")
+            raise UndefinedError("this fit has no bootstrap, so no interval")
         if f"log_{name}" in self.law.names:
             place = self.law.names.index(f"log_{name}")
             values, point = np.exp(self.resampled[:, place]), float(np.exp(self.parameters[place]))
@@ -129,10 +130,10 @@ class Fit:
 
 
 def corrected_akaike(residuals: np.ndarray, parameters: int) -> float:
-    """n log(RSS / n) + 2 k + 2 k (k + 1) / (n - k - 1), k with the noise's variance counted. Raises Undefined."""
+    """n log(RSS / n) + 2 k + 2 k (k + 1) / (n - k - 1), k with the noise's variance counted. Raises UndefinedError."""
     count, k = len(residuals), parameters + 1
     if count <= k + 1:
-        raise Undefined(f"{count} measurements cannot carry {parameters} parameters; at least {k + 2} are needed")
+        raise UndefinedError(f"{count} measurements cannot carry {parameters} parameters; at least {k + 2} are needed")
     squares = max(float(residuals @ residuals), 1e-300)
     return count * math.log(squares / count) + 2 * k + 2 * k * (k + 1) / (count - k - 1)
 
@@ -148,8 +149,8 @@ def fit_law(
     """Fit L(N, D) to losses [n] > 0 at sizes N [n] and data D [n] (parameters; updates, positions or tokens).
 
     Huber loss (1e-3) on log residuals, from several starts. configuration: [n] names of what is drawn together in the
-    bootstrap; generator: for it, None: no bootstrap. Raises Undefined for fewer than 4 sizes or 4 amounts of data, fewer
-    than 8 configurations with a bootstrap, too few measurements, or losses that are not above 0.
+    bootstrap; generator: for it, None: no bootstrap. Raises UndefinedError for fewer than 4 sizes or 4 amounts of data,
+    fewer than 8 configurations with a bootstrap, too few measurements, or losses that are not above 0.
     """
     size, data, loss, groups = _measurements(size, data, loss, configuration, law)
     starts = law.starts(size, data, loss)
@@ -159,7 +160,7 @@ def fit_law(
     if generator is not None:
         members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
         if len(members) < 8:
-            raise Undefined(f"a bootstrap by configuration needs at least 8 configurations; found {len(members)}")
+            raise UndefinedError(f"a bootstrap by configuration needs at least 8 configurations; found {len(members)}")
         draws = []
         for _ in range(RESAMPLINGS):
             rows = np.concatenate([members[i] for i in generator.integers(len(members), size=len(members))])
@@ -175,15 +176,19 @@ def _measurements(
     parts = [np.asarray(part, np.float64) for part in (size, data, loss)]
     groups = np.asarray(configuration)
     if any(part.shape != (len(groups),) for part in parts):
-        raise Undefined(f"sizes, data, losses and configurations have the shapes {[p.shape for p in parts]}, "
+        raise UndefinedError(f"sizes, data, losses and configurations have the shapes {[p.shape for p in parts]}, "
                         f"{groups.shape}; give one of each a measurement")  # fmt: skip
     if not all(np.isfinite(part).all() and (part > 0).all() for part in parts):
-        raise Undefined("sizes, data and losses must be finite and above 0")
+        raise UndefinedError("sizes, data and losses must be finite and above 0")
     for name, part in zip(("sizes N", "amounts of data D"), parts):
         if len(np.unique(part)) < 4:
-            raise Undefined(f"{len(np.unique(part))} different {name}; an exponent beside a floor needs at least 4")
+            raise UndefinedError(
+                f"{len(np.unique(part))} different {name}; an exponent beside a floor needs at least 4"
+            )
     if len(groups) < len(law.names) + 3:
-        raise Undefined(f"{len(groups)} measurements; {len(law.names)} parameters need at least {len(law.names) + 3}")
+        raise UndefinedError(
+            f"{len(groups)} measurements; {len(law.names)} parameters need at least {len(law.names) + 3}"
+        )
     return (*(np.log(part) for part in parts), groups)  # type: ignore[return-value]
 
 
@@ -200,11 +205,12 @@ def _minimise(
         share = np.exp(terms - np.logaddexp.reduce(terms, 0))
         return np.einsum("tn,tnp->np", share, slopes)
 
+    jacobian: Any = slope  # scipy's stubs know only the names of methods
     inside = np.clip(start, np.array(law.low) + 1e-6, np.array(law.high) - 1e-6)
     # A wide Huber loss first: the narrow one is nearly an absolute value, on which a far start creeps.
     for scale in (0.1, HUBER):
         found = optimize.least_squares(
-            residual, inside, slope, (law.low, law.high), loss="huber", f_scale=scale, x_scale="jac", max_nfev=300
+            residual, inside, jacobian, (law.low, law.high), loss="huber", f_scale=scale, x_scale="jac", max_nfev=300
         )
         inside = np.clip(found.x, np.array(law.low) + 1e-9, np.array(law.high) - 1e-9)
     return found.x, float(found.cost)
@@ -213,7 +219,7 @@ def _minimise(
 def held_out_error(
     size: np.ndarray, data: np.ndarray, loss: np.ndarray, configuration: Sequence | np.ndarray, law: Law = PLAIN
 ) -> float:
-    """Mean |log residual| at the largest N of a law fitted without it. Raises Undefined as `fit_law`."""
+    """Mean |log residual| at the largest N of a law fitted without it. Raises UndefinedError as `fit_law`."""
     size, data, loss = (np.asarray(part, np.float64) for part in (size, data, loss))
     held = size == size.max()
     kept = fit_law(size[~held], data[~held], loss[~held], np.asarray(configuration)[~held], law=law)
@@ -231,16 +237,14 @@ class Break:
     broken_error: float
 
 
-def find_break(
-    size: np.ndarray, data: np.ndarray, loss: np.ndarray, configuration: Sequence | np.ndarray
-) -> Break:
+def find_break(size: np.ndarray, data: np.ndarray, loss: np.ndarray, configuration: Sequence | np.ndarray) -> Break:
     """A bend of the law in N: accepted only if AICc improves by more than 10 and so does the largest N held out.
 
     It detects a break inside what was measured (Caballero et al. 2023, "Broken neural scaling laws", smooth form) and
-    says nothing of breaks beyond. Raises Undefined for fewer than 6 sizes.
+    says nothing of breaks beyond. Raises UndefinedError for fewer than 6 sizes.
     """
     if len(np.unique(size)) < 6:
-        raise Undefined(f"{len(np.unique(size))} sizes; a bend with two slopes and one held out needs at least 6")
+        raise UndefinedError(f"{len(np.unique(size))} sizes; a bend with two slopes and one held out needs at least 6")
     plain = fit_law(size, data, loss, configuration)
     broken = fit_law(size, data, loss, configuration, law=BROKEN)
     errors = [held_out_error(size, data, loss, configuration, law) for law in (PLAIN, BROKEN)]
@@ -271,21 +275,23 @@ def fifty_percent_games(
     """K50 of P = logistic(b0 + b1 log2 K + b2 log10 N) at size `at_size`, with its profile-likelihood interval.
 
     games K [n], size N [n], happened [n] bool: one row a run. The interval holds every K50 whose best fit is within
-    chi2(1) / 2 of the best of all; it is open where the runs do not bound it. Raises Undefined for fewer than `seeds`
-    runs of a (K, N), fewer than 3 numbers of games, or outcomes that are all the same.
+    chi2(1) / 2 of the best of all; it is open where the runs do not bound it. Raises UndefinedError for fewer than
+    `seeds` runs of a (K, N), fewer than 3 numbers of games, or outcomes that are all the same.
     """
     games, size, happened = np.asarray(games, np.float64), np.asarray(size, np.float64), np.asarray(happened, bool)
     if not games.shape == size.shape == happened.shape or games.ndim != 1:
-        raise Undefined(f"games, size and outcome have the shapes {games.shape}, {size.shape}, {happened.shape}")
+        raise UndefinedError(f"games, size and outcome have the shapes {games.shape}, {size.shape}, {happened.shape}")
     if not ((games > 0).all() and (size > 0).all() and at_size > 0):
-        raise Undefined("numbers of games and sizes must be above 0")
+        raise UndefinedError("numbers of games and sizes must be above 0")
     counts = np.unique(np.stack([games, size], 1), axis=0, return_counts=True)[1]
     if counts.min() < seeds:
-        raise Undefined(f"a configuration has {counts.min()} runs and at least {seeds} seeds are needed")
+        raise UndefinedError(f"a configuration has {counts.min()} runs and at least {seeds} seeds are needed")
     if len(np.unique(games)) < 3:
-        raise Undefined(f"{len(np.unique(games))} numbers of games; at least 3 are needed for a slope and its interval")
+        raise UndefinedError(
+            f"{len(np.unique(games))} numbers of games; at least 3 are needed for a slope and its interval"
+        )
     if happened.all() or not happened.any():
-        raise Undefined(f"the outcome was {bool(happened[0])} in every run; measure where it changes")
+        raise UndefinedError(f"the outcome was {bool(happened[0])} in every run; measure where it changes")
     x, z = np.log2(games), np.log10(size) - math.log10(at_size)
     varies = bool(np.ptp(z) > 0)
     sign = np.where(happened, 1.0, -1.0)
@@ -312,7 +318,7 @@ def fifty_percent_games(
     values = np.array([profile(place)[0] for place in grid])
     start = grid[values.argmin()]
     step = grid[1] - grid[0]
-    fine = optimize.minimize_scalar(lambda k: profile(k)[0], bounds=(start - step, start + step), method="bounded")
+    fine: Any = optimize.minimize_scalar(lambda k: profile(k)[0], bounds=(start - step, start + step), method="bounded")
     best, (cost_best, slopes) = float(fine.x), profile(float(fine.x))
     limit = cost_best + stats.chi2.ppf(level, 1) / 2
 
@@ -322,7 +328,8 @@ def fifty_percent_games(
         if not outside:
             return direction * math.inf
         far = outside[0] if direction > 0 else outside[-1]
-        return float(optimize.brentq(lambda k: profile(k)[0] - limit, best, far))
+        crossing: Any = optimize.brentq(lambda k: profile(k)[0] - limit, best, far)
+        return float(crossing)
 
     low, high = end(-1), end(1)
     return Fifty(2**best, 2**low, 2**high, float(slopes[0]), float(slopes[1]) if varies else 0.0)
@@ -344,15 +351,17 @@ def elo_per_doubling(simulations: np.ndarray, elo: np.ndarray, error: np.ndarray
 
     Weighted least squares with known errors; the bend is the coefficient of (log2 simulations)^2, centred. Use it for
     one checkpoint at different simulations, or with budgets of time in place of simulations (Jones 2021; Neumann and
-    Gros 2022). Raises Undefined for fewer than 4 different numbers of simulations, or errors that are not above 0.
+    Gros 2022). Raises UndefinedError for fewer than 4 different numbers of simulations, or errors that are not above 0.
     """
     parts = [np.asarray(part, np.float64) for part in (simulations, elo, error)]
     if len({part.shape for part in parts}) > 1 or parts[0].ndim != 1 or not all(np.isfinite(p).all() for p in parts):
-        raise Undefined("simulations, ratings and errors must be finite and one of each a player")
+        raise UndefinedError("simulations, ratings and errors must be finite and one of each a player")
     if len(np.unique(parts[0])) < 4 or (parts[0] < 1).any():
-        raise Undefined(f"at least 4 different numbers of simulations, all at least 1, are needed; found {parts[0]}")
+        raise UndefinedError(
+            f"at least 4 different numbers of simulations, all at least 1, are needed; found {parts[0]}"
+        )
     if (parts[2] <= 0).any():
-        raise Undefined("errors must be above 0; a rating without an error (the anchor) is left out")
+        raise UndefinedError("errors must be above 0; a rating without an error (the anchor) is left out")
     x = np.log2(parts[0])
     x = x - np.average(x, weights=parts[2] ** -2)
     reach = float(stats.norm.ppf((1 + level) / 2))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from monitor.refusals import Undefined
+from monitor.refusals import UndefinedError
 
 Z95 = 1.959964  # two-sided 95 %
 MANY_DRAWS = 39  # from here on the 97.5 % point of a null is one of its draws: 39 of 40 are below the largest
@@ -59,12 +59,13 @@ def excess(value: float, error: float, nulls: Sequence[Null]) -> Excess:
     """What `value`, of standard error `error`, is above the worst of `nulls`.
 
     The lower end holds against every null: it is the least of value - mean - sqrt((1.96 error)^2 + reach^2), for a
-    fixed null with the error of the difference. Raises Undefined without nulls or with a number that is not finite.
+    fixed null with the error of the difference. Raises UndefinedError without nulls or with a number that is not
+    finite.
     """
     if not nulls:
-        raise Undefined("no null is defined here, and a measure without its null says nothing")
+        raise UndefinedError("no null is defined here, and a measure without its null says nothing")
     if not all(np.isfinite(part).all() for part in (np.asarray([value, error]), *(null.draws for null in nulls))):
-        raise Undefined("the measure or one of its nulls is not finite; measure more positions")
+        raise UndefinedError("the measure or one of its nulls is not finite; measure more positions")
     halves = [Z95 * (error if null.paired_error is None else null.paired_error) for null in nulls]
     low = min(value - null.mean - math.hypot(half, null.reach) for null, half in zip(nulls, halves))
     worst = max(range(len(nulls)), key=lambda number: nulls[number].mean)
@@ -76,14 +77,14 @@ def sharing_index(found: Excess, ceiling: float) -> tuple[float, float, float]:
     """s = (observed - worst null) / (twin ceiling - worst null), and the ends of its 95 % band.
 
     ceiling: the same measure between a game and its isomorphic twin, taken as known. 0: no more than the worst null; 1:
-    as much as two games that are one. Raises Undefined where the ceiling is not above the null: the measure cannot
+    as much as two games that are one. Raises UndefinedError where the ceiling is not above the null: the measure cannot
     then tell sharing from none.
     """
     room = ceiling - found.null_value
     if not room > 0:
-        raise Undefined(
-            f"the twin's {ceiling:.3g} is not above the worst null's {found.null_value:.3g} ({found.null}); this measure "
-            "cannot tell here; train longer, or measure what the null does not show"
+        raise UndefinedError(
+            f"the twin's {ceiling:.3g} is not above the worst null's {found.null_value:.3g} ({found.null}); this "
+            "measure cannot tell here; train longer, or measure what the null does not show"
         )
     return found.value / room, found.low / room, found.high / room
 
@@ -96,10 +97,10 @@ def resamplings(count: int, draws: int, generator: np.random.Generator) -> np.nd
 def over_seeds(values: np.ndarray) -> tuple[float, float, float]:
     """Mean and 95 % band (Student's t) of a measure over the seeds of one configuration: values [seeds].
 
-    Raises Undefined for fewer than 3 seeds: their scatter is then not known.
+    Raises UndefinedError for fewer than 3 seeds: their scatter is then not known.
     """
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or len(values) < 3 or not np.isfinite(values).all():
-        raise Undefined(f"a band over seeds needs at least 3 runs with finite values; found {values.tolist()}")
+        raise UndefinedError(f"a band over seeds needs at least 3 runs with finite values; found {values.tolist()}")
     half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
     return float(values.mean()), float(values.mean()) - half, float(values.mean()) + half

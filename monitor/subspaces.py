@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from monitor.refusals import Undefined, matrix, same_columns
+from monitor.refusals import UndefinedError, matrix, same_columns
 
 MIN_ROWS_PER_DIRECTION = 3  # below, the leading directions of a sample are mostly noise
 
 
 def centred(rows: np.ndarray, directions: int, name: str) -> np.ndarray:
-    """[N, D] less its mean. Undefined with too few rows or units for `directions`, or fewer directions that vary."""
+    """[N, D] less its mean. UndefinedError with too few rows or units for `directions`, or fewer directions that
+    vary."""
     rows = matrix(rows, name, MIN_ROWS_PER_DIRECTION * directions, directions)
     rows = rows - rows.mean(0)
     rank = int(np.linalg.matrix_rank(rows)) if rows.any() else 0
     if rank < directions:
-        raise Undefined(
+        raise UndefinedError(
             f"{name} vary in {rank} directions and {directions} are asked for: take fewer directions, or measure "
             "positions that differ more"
         )
@@ -43,7 +44,8 @@ def subspace_overlap(source: np.ndarray, target: np.ndarray, directions: int = 1
     ||X_B U_A||_F^2 / sum of the k largest eigenvalues of X_B' X_B, with U_A [D, k] the leading eigenvectors of the
     source's covariance: the alignment index of Elsayed et al. 2016, "Reorganization between preparatory and movement
     population responses in motor cortex". 1: the same subspace, but also any subspace of data that are equally wide in
-    all directions; k / D for a random one if the target fills k directions only. It is not symmetric. source: X_A [N_A, D], target: X_B [N_B, D], centred here. Raises Undefined.
+    all directions; k / D for a random one if the target fills k directions only. It is not symmetric. source: X_A
+    [N_A, D], target: X_B [N_B, D], centred here. Raises UndefinedError.
     """
     mine, theirs = centred(source, directions, "source rows"), centred(target, directions, "target rows")
     same_columns(mine, theirs, "source and target")
@@ -55,7 +57,7 @@ def principal_angles(source: np.ndarray, target: np.ndarray, directions: int = 1
     """[k] radians, rising: the angles between the leading subspaces of X_A [N_A, D] and X_B [N_B, D].
 
     The arc cosines of the singular values of U_A' U_B (Bjorck and Golub 1973); they know nothing of how much variance
-    lies in each direction. Raises Undefined.
+    lies in each direction. Raises UndefinedError.
     """
     mine, theirs = centred(source, directions, "source rows"), centred(target, directions, "target rows")
     same_columns(mine, theirs, "source and target")
@@ -85,7 +87,7 @@ def matched_directions(
 def matched_overlaps(
     source: np.ndarray, target: np.ndarray, draws: int, directions: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """[draws] `subspace_overlap` of the target with subspaces drawn by `matched_directions`. Raises Undefined."""
+    """[draws] `subspace_overlap` of the target with subspaces drawn by `matched_directions`. Raises UndefinedError."""
     mine, theirs = centred(source, directions, "source rows"), centred(target, directions, "target rows")
     same_columns(mine, theirs, "source and target")
     own = captured(theirs, leading_directions(theirs, directions)).sum()
@@ -117,7 +119,8 @@ class ChanceRotations:
         self.source, self.target = source @ self.basis, target @ self.basis
         own = np.linalg.eigh(self.source.T @ self.source)[1][:, ::-1]  # the source's principal axes, the widest first
         drawn = generator.normal(size=(draws, count, count)) * np.sqrt(power)  # one direction a row
-        self.turns = own @ np.linalg.qr(drawn.transpose(0, 2, 1))[0].transpose(0, 2, 1)  # [S, q, q]: x -> x @ turn
+        self.drawn = np.linalg.qr(drawn.transpose(0, 2, 1))[0]  # [S, q, q]: one direction a column, the first as drawn
+        self.turns = own @ self.drawn.transpose(0, 2, 1)  # [S, q, q]: x -> x @ turn
 
     def read_target(self, weights: np.ndarray) -> np.ndarray:
         """[S, N_B, m] what the source's probes [D, m] say of the target after each turn."""

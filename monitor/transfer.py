@@ -1,4 +1,4 @@
-"""Transfer between games: GEM's and Continual World's measures, adaptation to held-out games, the learning-curve effect.
+"""Transfer between games: GEM's and Continual World's measures, adaptation to held-out games, the learning curve.
 
 Conventions: performance is larger for better (give minus a loss); budgets and steps are optimiser updates, counted from
 the first one on the game. Shapes: T games in order of introduction, n points of a curve, S seeds, K cells.
@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from monitor.aggregates import Interval
-from monitor.refusals import Undefined
+from monitor.refusals import UndefinedError
 
 SHOTS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1)
 """Shares of the from-scratch budget at which adaptation is looked at."""
@@ -25,13 +25,15 @@ SHOTS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1)
 def _results(results: np.ndarray, name: str) -> np.ndarray:
     found = np.asarray(results, np.float64)
     if found.ndim != 2 or found.shape[0] != found.shape[1] or len(found) < 2:
-        raise Undefined(f"{name} needs a square matrix of at least two games; found the shape {found.shape}")
+        raise UndefinedError(f"{name} needs a square matrix of at least two games; found the shape {found.shape}")
     return found
 
 
 def _needed(values: np.ndarray, what: str) -> np.ndarray:
     if not np.isfinite(values).all():
-        raise Undefined(f"{what} of games {np.flatnonzero(~np.isfinite(values)).tolist()} are not known; evaluate them")
+        raise UndefinedError(
+            f"{what} of games {np.flatnonzero(~np.isfinite(values)).tolist()} are not known; evaluate them"
+        )
     return values
 
 
@@ -40,11 +42,13 @@ def forward_transfer(results: np.ndarray, untrained: np.ndarray) -> float:
 
     results: [T, T], row i after game i was learnt, column j measured on game j; untrained: [T] b, performance of a
     network that has learnt nothing. Only what is above the diagonal is read. Where a game cannot be played before it is
-    introduced (no shared encoder or actions) it is not defined: leave NaN, and it is refused. Raises Undefined.
+    introduced (no shared encoder or actions) it is not defined: leave NaN, and it is refused. Raises UndefinedError.
     """
     results, untrained = _results(results, "forward transfer"), np.asarray(untrained, np.float64)
     if untrained.shape != (len(results),):
-        raise Undefined(f"forward transfer needs one untrained performance a game; found the shape {untrained.shape}")
+        raise UndefinedError(
+            f"forward transfer needs one untrained performance a game; found the shape {untrained.shape}"
+        )
     before = _needed(np.diag(results, 1), "performances before the introduction")
     return float((before - _needed(untrained[1:], "untrained performances")).mean())
 
@@ -53,7 +57,7 @@ def forgetting(results: np.ndarray) -> float:
     """Mean over old games i of max over l < T of R[l, i] - R[T, i] (Chaudhry et al. 2018), l from i on.
 
     results: as in `forward_transfer`. It counts from the best a game ever was, so unlike backward transfer it is
-    biased upwards by noise. Raises Undefined.
+    biased upwards by noise. Raises UndefinedError.
     """
     results = _results(results, "forgetting")
     last = len(results) - 1
@@ -73,11 +77,13 @@ def average_performance(curves: np.ndarray) -> float:
 def continual_forgetting(curves: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """[T] Continual World's F_i = p_i(end of its own training) - p_i(T) (Wolczyk et al. 2021, eq. 3).
 
-    curves: [T, n]; ends: [T] int, the point at which each game's own training ended. Raises Undefined.
+    curves: [T, n]; ends: [T] int, the point at which each game's own training ended. Raises UndefinedError.
     """
     curves, ends = _curves(curves), np.asarray(ends)
     if ends.shape != (len(curves),) or (ends < 0).any() or (ends >= curves.shape[1]).any():
-        raise Undefined(f"{len(curves)} games need {len(curves)} ends from 0 to {curves.shape[1] - 1}; found {ends}")
+        raise UndefinedError(
+            f"{len(curves)} games need {len(curves)} ends from 0 to {curves.shape[1] - 1}; found {ends}"
+        )
     return curves[np.arange(len(curves)), ends] - curves[:, -1]
 
 
@@ -85,20 +91,22 @@ def continual_forward_transfer(own: np.ndarray, alone: np.ndarray) -> np.ndarray
     """[T] Continual World's FT_i = (AUC_i - AUC_i^b) / (1 - AUC_i^b) (Wolczyk et al. 2021, eq. 4).
 
     own: [T, n] performance in [0, 1] of each game during its own training in the sequence, evenly spaced; alone: the
-    same trained from scratch. Raises Undefined where the reference is perfect throughout: nothing is left to gain.
+    same trained from scratch. Raises UndefinedError where the reference is perfect throughout: nothing is left to gain.
     """
     areas = [np.trapezoid(_curves(part), axis=1) / (np.shape(part)[1] - 1) for part in (own, alone)]
     if len(areas[0]) != len(areas[1]):
-        raise Undefined(f"{len(areas[0])} games in the sequence and {len(areas[1])} alone; give the same games")
+        raise UndefinedError(f"{len(areas[0])} games in the sequence and {len(areas[1])} alone; give the same games")
     if (areas[1] >= 1).any():
-        raise Undefined("a game is perfect from scratch throughout, so its forward transfer has no scale; leave it out")
+        raise UndefinedError(
+            "a game is perfect from scratch throughout, so its forward transfer has no scale; leave it out"
+        )
     return (areas[0] - areas[1]) / (1 - areas[1])
 
 
 def _curves(curves: np.ndarray) -> np.ndarray:
     found = np.asarray(curves, np.float64)
     if found.ndim != 2 or found.shape[1] < 2 or not np.isfinite(found).all() or found.min() < 0 or found.max() > 1:
-        raise Undefined(
+        raise UndefinedError(
             f"performance must be finite, [games, at least 2 points] and within [0, 1]; found the shape {found.shape}"
             + (f" from {np.nanmin(found):.3g} to {np.nanmax(found):.3g}" if found.size else "")
         )
@@ -111,10 +119,12 @@ def _curves(curves: np.ndarray) -> np.ndarray:
 def _curve(steps: np.ndarray, performance: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
     steps, performance = np.asarray(steps, np.float64), np.asarray(performance, np.float64)
     if steps.shape != performance.shape or steps.ndim != 1 or len(steps) < 2:
-        raise Undefined(f"{name}: a curve needs at least two steps and as many performances; found {steps.shape} and "
-                        f"{performance.shape}")  # fmt: skip
+        raise UndefinedError(
+            f"{name}: a curve needs at least two steps and as many performances; found {steps.shape} and "
+            f"{performance.shape}"
+        )
     if not (np.isfinite(steps).all() and np.isfinite(performance).all()) or (np.diff(steps) <= 0).any() or steps[0] < 0:
-        raise Undefined(f"{name}: steps must rise from 0 on, and all must be finite")
+        raise UndefinedError(f"{name}: steps must rise from 0 on, and all must be finite")
     return steps, performance
 
 
@@ -131,7 +141,7 @@ def jump_start(pretrained: float, scratch: float) -> float:
     """
     found = pretrained - scratch
     if not math.isfinite(found):
-        raise Undefined(
+        raise UndefinedError(
             "zero-shot performance is not defined where the game has an encoder or actions of its own; begin with the "
             "first shot"
         )
@@ -140,7 +150,7 @@ def jump_start(pretrained: float, scratch: float) -> float:
 
 def reached(steps: np.ndarray, performance: np.ndarray, threshold: float) -> float | None:
     """The step at which a curve [n] first reaches `threshold` and stays there to its end, between points linearly; None
-    if it never does. Raises Undefined."""
+    if it never does. Raises UndefinedError."""
     steps, performance = _curve(steps, performance, "reached")
     below = np.flatnonzero(performance < threshold)
     if not len(below):
@@ -165,10 +175,11 @@ def savings(pretrained: float | None, scratch: float | None, budget: float) -> S
 
     pretrained, scratch: steps from `reached`, None for never within `budget` updates of the pretrained run. 0.9 means a
     tenth of the updates (effective data transferred, Hernandez et al. 2021, is T_scratch - T_pre). Negative where the
-    start hinders. Raises Undefined where the run from scratch never gets there: then there is nothing to compare with.
+    start hinders. Raises UndefinedError where the run from scratch never gets there: then there is nothing to compare
+    with.
     """
     if scratch is None or not scratch > 0:
-        raise Undefined(
+        raise UndefinedError(
             "the run from scratch never reaches the threshold (or is there from the beginning), so no time can be "
             "saved; lower the threshold or train from scratch for longer"
         )
@@ -183,15 +194,16 @@ def area_ratio(
     """(area under the pretrained curve - area from scratch) / area from scratch (Taylor and Stone 2009).
 
     Both curves [n] at the same steps [n], above `floor`, the performance of knowing nothing (random play), without
-    which the ratio would depend on where the scale begins. Raises Undefined where the area from scratch is not above 0.
+    which the ratio would depend on where the scale begins. Raises UndefinedError where the area from scratch is not
+    above 0.
     """
     steps, one = _curve(steps, pretrained, "pretrained")
     steps, other = _curve(steps, scratch, "scratch")
     areas = [float(np.trapezoid(curve - floor, steps)) for curve in (one, other)]
     if not areas[1] > 0:
-        raise Undefined(
-            f"the area from scratch above {floor:.3g} is {areas[1]:.3g}; a ratio needs one above 0: train for longer, or "
-            "give the performance of random play as the floor"
+        raise UndefinedError(
+            f"the area from scratch above {floor:.3g} is {areas[1]:.3g}; a ratio needs one above 0: train for longer, "
+            "or give the performance of random play as the floor"
         )
     return areas[0] / areas[1] - 1
 
@@ -217,16 +229,16 @@ class TransferMatrix:
 def transfer_matrix(samples: np.ndarray, level: float = 0.95) -> TransferMatrix:
     """Means and Student's t intervals over seeds of savings [S, K, K], Bonferroni-corrected for the number of cells.
 
-    NaN throughout a cell: not measured (the diagonal, say). Raises Undefined for fewer than 3 seeds in a cell, for then
-    its scatter is hardly known.
+    NaN throughout a cell: not measured (the diagonal, say). Raises UndefinedError for fewer than 3 seeds in a cell, for
+    then its scatter is hardly known.
     """
     samples = np.asarray(samples, np.float64)
     if samples.ndim != 3 or samples.shape[1] != samples.shape[2]:
-        raise Undefined(f"a transfer matrix needs savings [seeds, games, games]; found the shape {samples.shape}")
+        raise UndefinedError(f"a transfer matrix needs savings [seeds, games, games]; found the shape {samples.shape}")
     counts = np.isfinite(samples).sum(0)
     measured = counts > 0
     if not measured.any() or counts[measured].min() < 3:
-        raise Undefined(
+        raise UndefinedError(
             f"every cell needs at least 3 seeds; the least has {int(counts[measured].min()) if measured.any() else 0}"
         )
     cells = int(measured.sum())
@@ -255,23 +267,23 @@ def learning_curve(costs: np.ndarray, games: np.ndarray, level: float = 0.95) ->
 
     costs: [S, K] > 0, updates until the k-th game of run S reached its goal; games: [S, K] int, which game that was.
     Least squares with one constant a game; the interval of beta is Student's t with standard errors that allow games of
-    one run to go together (clustered by run, CR1). Raises Undefined where order is not balanced: if every game always
-    came at the same place, difficulty and place cannot be told apart.
+    one run to go together (clustered by run, CR1). Raises UndefinedError where order is not balanced: if every game
+    always came at the same place, difficulty and place cannot be told apart.
     """
     costs, games = np.asarray(costs, np.float64), np.asarray(games)
     if costs.ndim != 2 or costs.shape != games.shape or len(costs) < 3 or costs.shape[1] < 2:
-        raise Undefined(
+        raise UndefinedError(
             f"a learning curve needs costs and games [at least 3 runs, at least 2 places]; found {costs.shape} and "
             f"{games.shape}"
         )
     if not (np.isfinite(costs).all() and (costs > 0).all()):
-        raise Undefined("costs must be finite and above 0; a game that never reached its goal has no cost")
+        raise UndefinedError("costs must be finite and above 0; a game that never reached its goal has no cost")
     runs, places = costs.shape
     position = np.broadcast_to(np.log2(np.arange(1, places + 1)), costs.shape).ravel()
     difficulty = (games.ravel()[:, None] == np.unique(games)).astype(np.float64)
     design = np.column_stack([position, difficulty])
     if np.linalg.matrix_rank(design) < design.shape[1]:
-        raise Undefined(
+        raise UndefinedError(
             "every game always came at the same place, so difficulty and place cannot be told apart; balance the order "
             "of games over runs"
         )

@@ -1,4 +1,5 @@
-"""What the monitor is handed to compare games: ablation, gradients and trial steps against slow ones, twins in pairs."""
+"""What the monitor is handed to compare games: ablation, gradients and trial steps against slow ones, twins in
+pairs."""
 
 import copy
 import dataclasses
@@ -14,7 +15,7 @@ from gurgeh.measure import measure
 from gurgeh.sharing import SharingReader
 from gurgeh.validation import build_frozen_set, load_frozen_set, save_frozen_set
 from monitor.pairs import OTHER, SCRAMBLED, TWIN
-from monitor.refusals import Undefined
+from monitor.refusals import UndefinedError
 
 NAMES = ["tictactoe", "CartPole-v1", "twin:1:tictactoe", "scrambled:1:tictactoe", "twin:2:tictactoe"]
 CONFIG = dict(width=16, hidden=24, channels=4, value_bins=21, value_limit=3.0)
@@ -96,7 +97,7 @@ def test_gradients_are_those_of_the_losses_and_add_up(sets):
     real = network()
     reader = SharingReader(real, sets, 5)
     found = reader.gradients("tictactoe", 40, 4, 2, 0)
-    assert found.blocks.shape == (4, sum(p.numel() for p in real.parameters()))
+    assert found.blocks.shape == (4, sum(p.numel() for p in real.parameters()))  # all of so few
     assert found.shuffled.shape[0] == 2
     # One coordinate by finite differences, in a copy with double precision.
     slow = copy.deepcopy(real)
@@ -218,7 +219,7 @@ def test_sets_of_before_have_no_moves_to_the_end_and_keep_their_hash(sets, tmp_p
 
 def test_without_a_model_and_targets_there_is_no_loss(sets):
     reader = SharingReader(network(), sets, 0)
-    with pytest.raises(Undefined, match=r"no loss of CartPole-v1 is defined.*learner.unroll=0"):
+    with pytest.raises(UndefinedError, match=r"no loss of CartPole-v1 is defined.*learner.unroll=0"):
         reader.ablated("CartPole-v1", 32, [[0]], 1, 0)
     found = reader.ablated("tictactoe", 32, [[0]], 1, 0)
     assert np.isfinite(found.base).all()

@@ -1,4 +1,4 @@
-"""Ablation overlap: units known to be shared, the null's value and rate, and mean-ablation by hooks against a slow one."""
+"""Ablation overlap: units known to be shared, the null's value and rate; mean-ablation by hooks against a slow one."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from monitor.ablation import (
     variance_strata,
 )
 from monitor.measures import Ablation
-from monitor.refusals import Undefined
+from monitor.refusals import UndefinedError
 from monitor.sharing import Null
 
 UNITS = 60
@@ -95,7 +95,7 @@ def test_random_sets_have_the_top_units_variance_and_none_of_them():
         assert set(strata[drawn]) == {4}
         assert not set(drawn) & set(top)
     assert relative_damage(5.0, np.array([1.0, 2.0, 3.0, 2.0, 2.0])) == pytest.approx(3 / np.sqrt(0.5))
-    with pytest.raises(Undefined, match="same damage"):
+    with pytest.raises(UndefinedError, match="same damage"):
         relative_damage(1.0, np.ones(8))
 
 
@@ -112,18 +112,18 @@ def test_undefined_cases_are_refused_with_what_is_needed():
     generator = np.random.default_rng(6)
     spread = generator.random(UNITS)
     fine = generator.random(UNITS)
-    with pytest.raises(Undefined, match="at least 20"):
+    with pytest.raises(UndefinedError, match="at least 20"):
         ablation_overlap(fine[:10], fine[:10], spread[:10], spread[:10])
-    with pytest.raises(Undefined, match="only 5 units vary"):
-        alive = np.where(np.arange(UNITS) < 5, spread, 0.0)
+    alive = np.where(np.arange(UNITS) < 5, spread, 0.0)
+    with pytest.raises(UndefinedError, match="only 5 units vary"):
         ablation_overlap(fine, fine, alive, alive)
-    with pytest.raises(Undefined, match="no order of units"):
+    with pytest.raises(UndefinedError, match="no order of units"):
         ablation_overlap(np.ones(UNITS), fine, spread, spread)
-    with pytest.raises(Undefined, match="no order of units"):
+    with pytest.raises(UndefinedError, match="no order of units"):
         ablation_overlap(spread, fine, spread, spread)
-    with pytest.raises(Undefined, match="NaN"):
+    with pytest.raises(UndefinedError, match="NaN"):
         ablation_overlap(np.where(fine > 0.9, np.nan, fine), fine, spread, spread)
-    with pytest.raises(Undefined, match="same ones"):
+    with pytest.raises(UndefinedError, match="same ones"):
         ablation_overlap(fine, fine[:30], spread, spread)
 
 
@@ -190,10 +190,12 @@ def test_ablation_by_hooks_is_the_slow_replacement_by_the_mean():
     for copy, group in enumerate(groups, 1):
         torch.testing.assert_close(found[copy], slow(group)[0])
     assert not torch.equal(found[1], clean)
-    expected = np.concatenate([
-        kept[0][0].transpose(0, 1).flatten(1).var(1, correction=0).numpy(),
-        kept[3][0].flatten(0, 1).var(0, correction=0).numpy(),
-        kept[7][0].var(0, correction=0).numpy(),
-    ])
+    expected = np.concatenate(
+        [
+            kept[0][0].transpose(0, 1).flatten(1).var(1, correction=0).numpy(),
+            kept[3][0].flatten(0, 1).var(0, correction=0).numpy(),
+            kept[7][0].var(0, correction=0).numpy(),
+        ]
+    )
     np.testing.assert_allclose(ablation.variance, expected, rtol=1e-5)
     assert not any(inner._forward_hooks for inner in module.modules())

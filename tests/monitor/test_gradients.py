@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from monitor.gradients import agreement_error, cosine, gradient_agreement, reliability, tag, tags
-from monitor.refusals import Undefined
+from monitor.refusals import UndefinedError
 
 SIZE = 2000
 
@@ -60,13 +60,13 @@ def test_unrelated_gradients_agree_by_nothing_at_the_rate_of_their_error():
 def test_noise_and_zero_gradients_are_refused():
     generator = np.random.default_rng(3)
     one, other = directions(0)
-    with pytest.raises(Undefined, match="reliability.*measure more"):
+    with pytest.raises(UndefinedError, match=r"reliability.*measure more"):
         gradient_agreement(blocks(one, 20.0, 4, generator), blocks(other, 0.1, 4, generator))
-    with pytest.raises(Undefined, match="gradient is zero"):
+    with pytest.raises(UndefinedError, match="gradient is zero"):
         gradient_agreement(np.zeros((4, SIZE)), blocks(one, 0.1, 4, generator))
-    with pytest.raises(Undefined, match="at least 2"):
+    with pytest.raises(UndefinedError, match="at least 2"):
         reliability(blocks(one, 0.1, 1, generator))
-    with pytest.raises(Undefined, match="columns"):
+    with pytest.raises(UndefinedError, match="columns"):
         gradient_agreement(np.ones((2, 4)), np.ones((2, 5)))
 
 
@@ -86,9 +86,9 @@ def test_positions_without_a_target_do_not_count():
     assert tag(before, after) == pytest.approx(0.125)
     counts = np.array([[2.0, 0.0], [1.0, 1.0]])
     np.testing.assert_allclose(tags(before[[0, 2]], after[[0, 2]], counts), [0.5, 0.125])
-    with pytest.raises(Undefined, match="different positions"):
+    with pytest.raises(UndefinedError, match="different positions"):
         tag(before, np.array([0.5, 1.0, np.nan]))
-    with pytest.raises(Undefined, match="above 0"):
+    with pytest.raises(UndefinedError, match="above 0"):
         tag(np.zeros(4), np.zeros(4))
-    with pytest.raises(Undefined, match="at least 2"):
+    with pytest.raises(UndefinedError, match="at least 2"):
         tag(np.array([1.0, np.nan]), np.array([1.0, np.nan]))

@@ -125,7 +125,7 @@ def health(update, rank):
 
 
 def test_a_collapsed_rank_suspends_the_claim_until_it_is_back():
-    records = start((0, "a"), (0, "b")) + [health(0, 10.0)]
+    records = [*start((0, "a"), (0, "b")), health(0, 10.0)]
     collapse = [health(70, 5.0)]
     held = [shared(update, measure, 0.1) for measure, updates in MEASURES.items() for update in updates]
     held.sort(key=lambda record: record["update"])
@@ -133,7 +133,8 @@ def test_a_collapsed_rank_suspends_the_claim_until_it_is_back():
     assert [(event["type"], event["status"]) for event in found] == [
         ("health", "confirmed"), ("sharing_onset", "suspended"),
     ]  # fmt: skip
-    again = regenerate(records + collapse + held + [health(300, 9.5), shared(316, "probe", 0.1), shared(398, "probe", 0.1)])
+    back = [health(300, 9.5), shared(316, "probe", 0.1), shared(398, "probe", 0.1)]
+    again = regenerate(records + collapse + held + back)
     assert [event["status"] for event in again[1:]] == ["suspended", "confirmed"]
     assert again[1]["id"] == again[2]["id"]
 

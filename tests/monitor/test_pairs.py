@@ -11,7 +11,7 @@ from monitor.events import regenerate
 from monitor.pair_cause import Ablated, Gradients, Lookahead
 from monitor.pairs import OTHER, TWIN, SharingMeasure, chosen_pairs
 from monitor.records import SHARING, in_order, validate
-from monitor.refusals import Undefined
+from monitor.refusals import UndefinedError
 
 ROWS, WIDTH, UNITS, SIZE = 96, 20, 40, 60
 CONFIG = MonitorConfig(
@@ -132,7 +132,8 @@ def play(toy, last=300, config=CONFIG):
 
 
 def false_onsets(runs):
-    """(runs with an onset, of each measure the runs in which it is in excess at the last checkpoint), nothing shared."""
+    """Nothing shared: runs with an onset, and of each measure the runs in which it is in excess at the last
+    checkpoint."""
     found, alone = 0, dict.fromkeys(("probe", "subspace", "ablation", "tag", "gradient"), 0)
     dense = dataclasses.replace(CONFIG, cause_points_per_decade=10, loss_points_per_decade=1)
     for seed in range(runs):
@@ -200,13 +201,14 @@ def test_what_a_loop_refuses_is_recorded_with_its_reason():
     toy = Toy(0)
 
     def refuse(*_):
-        raise Undefined("no loss of a is defined here")
+        raise UndefinedError("no loss of a is defined here")
 
     toy.ablated = toy.lookahead = refuse
     out = play(toy, last=60)
     for record in out["monitor"]:
         if record["schema"] == SHARING and record["measure"] in ("ablation", "tag"):
-            assert (record["value"], record["excess"], record["refused"]) == (None, None, "no loss of a is defined here")
+            assert record["value"] is record["excess"] is None
+            assert record["refused"] == "no loss of a is defined here"
 
 
 def test_switched_off_it_measures_no_pairs():

@@ -13,7 +13,7 @@ from monitor.probes import (
     r_squared,
     standard_labels,
 )
-from monitor.refusals import Undefined
+from monitor.refusals import UndefinedError
 
 ROWS, WIDTH = 20_000, 12
 
@@ -35,7 +35,8 @@ def rotated(degrees):
 @pytest.mark.parametrize("degrees", [0, 30, 60, 90, 120])
 @pytest.mark.parametrize("noise", [0.3, 1.0])
 def test_a_planted_direction_has_the_known_r2(degrees, noise):
-    """With share s2 = 1 / (1 + noise^2) of the label's variance readable, a probe at angle t has R2 = s2 (2 cos t - 1)."""
+    """A share s2 = 1 / (1 + noise^2) of the label's variance can be read: a probe at angle t has R2 = s2 (2 cos t -
+    1)."""
     generator = np.random.default_rng(degrees)
     one, other = rotated(degrees)
     source, target = planted(generator, one, noise), planted(generator, other, noise, offset=5.0)
@@ -51,7 +52,7 @@ def test_transfer_is_one_for_the_same_direction_and_zero_at_the_null():
     across, within = probe_across(*source, *target), probe_within(*target)
     assert probe_transfer(across, within, 0.1) == pytest.approx(1, abs=0.03)
     assert probe_transfer(0.1, within, 0.1) == 0
-    with pytest.raises(Undefined, match="own probe"):
+    with pytest.raises(UndefinedError, match="own probe"):
         probe_transfer(0.5, 0.2, 0.3)
 
 
@@ -120,15 +121,15 @@ def test_chance_directions_have_the_r2_of_a_probe_along_them():
 def test_undefined_cases_are_refused_with_what_is_needed():
     generator = np.random.default_rng(6)
     features, label = planted(generator, rotated(0)[0], 0.5, rows=50)
-    with pytest.raises(Undefined, match="same for all positions"):
+    with pytest.raises(UndefinedError, match="same for all positions"):
         probe_across(features, np.ones(50), features, label)
-    with pytest.raises(Undefined, match="at least 20"):
+    with pytest.raises(UndefinedError, match="at least 20"):
         probe_within(features[:10], label[:10])
-    with pytest.raises(Undefined, match="NaN"):
+    with pytest.raises(UndefinedError, match="NaN"):
         probe_within(np.where(features > 2, np.nan, features), label)
-    with pytest.raises(Undefined, match="shared coordinates"):
+    with pytest.raises(UndefinedError, match="shared coordinates"):
         probe_across(features[:, :5], label, features, label)
-    with pytest.raises(Undefined, match="50 rows of features and 40 labels"):
+    with pytest.raises(UndefinedError, match="50 rows of features and 40 labels"):
         probe_within(features, label[:40])
-    with pytest.raises(Undefined, match="nothing can be read"):
+    with pytest.raises(UndefinedError, match="nothing can be read"):
         probe_within(np.ones((50, 3)), label)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from monitor.refusals import Undefined
+from monitor.refusals import UndefinedError
 from monitor.sharing import Null, excess, over_seeds, resamplings, sharing_index
 
 
@@ -12,9 +12,10 @@ def test_excess_is_over_the_worst_null_and_its_band_holds_against_all():
     found = excess(0.9, 0.05, nulls)
     assert (found.null, found.null_value) == ("fixed", 0.5)
     assert found.value == pytest.approx(0.4)
-    # Against the fixed one .4 - 1.96 * .01; against the drawn .7 less sqrt((1.96 * .05)^2 + (2.571 * .0632 * 1.08)^2).
+    # Against the fixed one .4 - 1.96 * .01; the drawn ones: .7 less sqrt((1.96 * .05)^2 + (2.571 * .0632 * 1.08)^2).
     assert found.low == pytest.approx(0.4 - 0.0196, abs=1e-4)
-    assert excess(0.9, 0.05, nulls[1:]).low == pytest.approx(0.7 - np.hypot(0.098, 2.5706 * 0.063246 * 1.0801), abs=1e-4)
+    low = 0.7 - np.hypot(0.098, 2.5706 * 0.063246 * 1.0801)
+    assert excess(0.9, 0.05, nulls[1:]).low == pytest.approx(low, abs=1e-4)
 
 
 def test_the_reach_of_many_draws_is_their_upper_point():
@@ -49,16 +50,16 @@ def test_the_index_runs_from_the_null_to_the_twin():
         index, low, high = sharing_index(excess(value, 0.03, nulls), 0.8)
         assert index == pytest.approx(expected)
         assert (high - low) / 2 == pytest.approx(1.96 * 0.03 / 0.6, abs=1e-4)
-    with pytest.raises(Undefined, match="cannot tell here"):
+    with pytest.raises(UndefinedError, match="cannot tell here"):
         sharing_index(excess(0.3, 0.01, nulls), 0.2)
 
 
 def test_no_null_and_no_number_are_refused():
-    with pytest.raises(Undefined, match="without its null"):
+    with pytest.raises(UndefinedError, match="without its null"):
         excess(0.5, 0.1, [])
-    with pytest.raises(Undefined, match="not finite"):
+    with pytest.raises(UndefinedError, match="not finite"):
         excess(np.nan, 0.1, [Null("fixed", np.array([0.2]))])
-    with pytest.raises(Undefined, match="at least 3 runs"):
+    with pytest.raises(UndefinedError, match="at least 3 runs"):
         over_seeds(np.array([0.1, 0.2]))
 
 

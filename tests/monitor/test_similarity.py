@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from monitor.refusals import Undefined
-from monitor.similarity import debiased_cka, permuted_cka, procrustes_similarity, unbiased_hsic
+from monitor.refusals import UndefinedError
+from monitor.similarity import cka_error, debiased_cka, kernel, permuted_cka, procrustes_similarity, unbiased_hsic
 
 
 def cka(one, other, **how):
@@ -19,10 +19,8 @@ def test_hsic_is_the_u_statistic_over_all_quadruples():
     generator = np.random.default_rng(0)
     one, other = generator.normal(size=(7, 3)), generator.normal(size=(7, 2))
     k, l = one @ one.T, other @ other.T  # noqa: E741
-    slow = np.mean(
-        [k[i, j] * (l[i, j] + l[q, r] - 2 * l[i, q]) for i, j, q, r in itertools.permutations(range(7), 4)]
-    )
-    assert unbiased_hsic(one, other) == pytest.approx(slow)
+    slow = np.mean([k[i, j] * (l[i, j] + l[q, r] - 2 * l[i, q]) for i, j, q, r in itertools.permutations(range(7), 4)])
+    assert unbiased_hsic(kernel(one), kernel(other)) == pytest.approx(slow)
 
 
 @pytest.mark.parametrize("kept", [1, 3, 8])
@@ -49,6 +47,24 @@ def test_independent_rows_are_at_zero_also_with_more_units_than_rows():
     assert abs(np.mean(found)) < 0.03
 
 
+def test_permuting_the_kernel_is_permuting_the_rows():
+    generator = np.random.default_rng(8)
+    one, other = generator.normal(size=(60, 4)), generator.normal(size=(60, 3))
+    order = np.random.default_rng(1).permutation(60)
+    assert permuted_cka(one, other, 1, np.random.default_rng(1))[0] == pytest.approx(cka(one, other[order]))
+
+
+def test_the_error_is_the_scatter_over_samples():
+    generator = np.random.default_rng(9)
+    found = []
+    for _ in range(60):
+        rows = generator.normal(size=(100, 4))
+        other = rows + generator.normal(size=(100, 4))
+        found.append((cka(rows, other), cka_error(rows, other)))
+    values, errors = np.array(found).T
+    assert errors.mean() == pytest.approx(values.std(), rel=0.35)
+
+
 def test_the_permuted_null_is_at_zero_and_has_the_right_rate():
     generator = np.random.default_rng(4)
     beyond = 0
@@ -69,21 +85,21 @@ def test_batches_change_the_noise_and_not_the_value():
 def test_unmatched_rows_are_refused():
     rows = np.random.default_rng(6).normal(size=(30, 4))
     names = np.arange(30)
-    with pytest.raises(Undefined, match="not matched.*subspace overlap"):
+    with pytest.raises(UndefinedError, match=r"not matched.*subspace overlap"):
         debiased_cka(rows, rows, names, names + 1)
-    with pytest.raises(Undefined, match="not matched"):
+    with pytest.raises(UndefinedError, match="not matched"):
         procrustes_similarity(rows, rows, names, names[::-1])
-    with pytest.raises(Undefined, match="one name a row"):
+    with pytest.raises(UndefinedError, match="one name a row"):
         debiased_cka(rows, rows[:25], names, names)
-    with pytest.raises(Undefined, match="appears twice"):
+    with pytest.raises(UndefinedError, match="appears twice"):
         debiased_cka(rows, rows, names // 2, names // 2)
 
 
 def test_other_undefined_cases_are_refused():
     rows = np.random.default_rng(7).normal(size=(30, 4))
-    with pytest.raises(Undefined, match="at least 20"):
+    with pytest.raises(UndefinedError, match="at least 20"):
         cka(rows[:10], rows[:10])
-    with pytest.raises(Undefined, match="NaN"):
+    with pytest.raises(UndefinedError, match="NaN"):
         cka(rows, np.where(rows > 1.5, np.inf, rows))
-    with pytest.raises(Undefined, match="nothing to compare"):
+    with pytest.raises(UndefinedError, match="nothing to compare"):
         cka(rows, np.ones((30, 4)))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from monitor.refusals import Undefined
+from monitor.refusals import UndefinedError
 from monitor.sharing import Null
 from monitor.subspaces import ChanceRotations, matched_overlaps, principal_angles, subspace_overlap
 
@@ -127,13 +127,13 @@ def test_rotated_axes_go_where_the_variance_is():
 def test_undefined_cases_are_refused_with_what_is_needed():
     generator = np.random.default_rng(6)
     rows = generator.normal(size=(60, WIDTH))
-    with pytest.raises(Undefined, match="at least 30"):
+    with pytest.raises(UndefinedError, match="at least 30"):
         subspace_overlap(rows[:20], rows)
-    with pytest.raises(Undefined, match="vary in 2 directions"):
+    with pytest.raises(UndefinedError, match="vary in 2 directions"):
         subspace_overlap(rows, rows[:, :2] @ generator.normal(size=(2, WIDTH)), K)
-    with pytest.raises(Undefined, match="shared coordinates"):
+    with pytest.raises(UndefinedError, match="shared coordinates"):
         subspace_overlap(rows, rows[:, :20], K)
-    with pytest.raises(Undefined, match="NaN"):
+    with pytest.raises(UndefinedError, match="NaN"):
         principal_angles(rows, np.where(rows > 2, np.nan, rows), K)
-    with pytest.raises(Undefined, match="vary in 0 directions"):
+    with pytest.raises(UndefinedError, match="vary in 0 directions"):
         subspace_overlap(rows, np.ones((60, WIDTH)), K)
