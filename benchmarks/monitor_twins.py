@@ -17,6 +17,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[1]
+if __name__ == "__main__":
+    sys.path[0] = str(ROOT)  # instead of this folder, whose search.py would hide the package `search`
+
 
 def main() -> int:
     """Train what is missing, then print the table; 0."""

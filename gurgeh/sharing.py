@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from agents.encoders import label_seed
+from agents.learner import unroll
 from agents.network import Heads, MultiGameNetwork
 from envs import registry
 from envs.game import GameSpec
@@ -47,6 +48,7 @@ class SharingReader:
         self._copy: MultiGameNetwork | None = None
         self._untrained: list[MultiGameNetwork] = []
         self._widths: list[int] = []
+        self._chosen: tuple[int, Tensor] = 0, torch.empty(0)
 
     # -- networks -----------------------------------------------------------------------------------------------
 
@@ -191,48 +193,72 @@ class SharingReader:
 
     # -- gradients ----------------------------------------------------------------------------------------------
 
-    def gradients(self, game: str, size: int, blocks: int, shuffles: int, seed: int) -> Gradients:
-        """Gradients of the mean loss with respect to all parameters (a fixed sample of a large network's)."""
-        rows = self._first(game, size)
-        with undisturbed(self.network), torch.enable_grad():
-            network = self.fresh()
-            losses = self._losses(network, self._said(network, rows), rows, _orders(len(rows.phase), shuffles, seed))
-            parameters = list(network.parameters())
-            chosen = _coordinates(sum(p.numel() for p in parameters), self.network.seed)
-            means = [_mean(losses[0][block::blocks]) for block in range(blocks)] + [_mean(part) for part in losses[1:]]
-            found = _flat(torch.stack(means), parameters)[:, chosen].numpy()
-        return Gradients(found[:blocks], found[blocks:])
+    def lookahead(
+        self, game: str, targets: Sequence[str], size: int, blocks: int, shuffles: int, seed: int
+    ) -> tuple[Gradients, dict[str, Lookahead]]:
+        """Gradients of `game`'s mean loss, and what steps along them do to the targets.
 
-    def lookahead(self, game: str, targets: Sequence[str], size: int, shuffles: int, seed: int) -> dict[str, Lookahead]:
-        """Losses of the targets before and after a step down the gradient of `game`'s mean loss, so long that it takes
-        away 1 % of that loss to first order; and after steps of the same length for shuffled targets."""
+        The gradients handed over are those of the parameters behind the encoders, which all games share (a fixed sample
+        of a large network's). The step goes down the gradient of all parameters, so far that it takes away 1 % of the
+        loss to first order; the others are as long, down the gradients for shuffled targets.
+        """
         rows = self._first(game, size)
         with undisturbed(self.network):
             network = self.fresh()
             parameters = list(network.parameters())
             with torch.enable_grad():
                 orders = _orders(len(rows.phase), shuffles, seed)
-                losses = [_mean(part) for part in self._losses(network, self._said(network, rows), rows, orders)]
-                steps = _flat(torch.stack(losses), parameters)
+                losses = self._losses(network, self._said(network, rows), rows, orders)
+                means = [_mean(losses[0][block::blocks]) for block in range(blocks)] + [_mean(x) for x in losses[1:]]
+                found = _flat(torch.stack(means), parameters)  # [M + S, P]
+            before, after = self._now(network, targets, size), []
+            # Blocks that lack targets weigh less in the mean over all positions than they do here: by little.
+            steps = [found[:blocks].mean(0), *found[blocks:]]
             lengths = [float(step.norm()) for step in steps]
             if min(lengths) == 0:
                 raise UndefinedError(f"the gradient of {game} is zero, so no step can be made for it")
-            reach = STEP_SHARE * float(losses[0].detach()) / lengths[0]  # how far the step goes
-            before = {target: self._now(network, target, size) for target in targets}
-            after: dict[str, list[np.ndarray]] = {target: [] for target in targets}
+            reach = STEP_SHARE * float(_mean(losses[0].detach())) / lengths[0]  # how far the step goes
             sizes = [parameter.numel() for parameter in parameters]
             for step, length in zip(steps, lengths, strict=True):
                 network = self.fresh()
                 for parameter, part in zip(parameters, step.split(sizes), strict=True):
                     parameter.sub_(part.view_as(parameter), alpha=reach / length)
-                for target in targets:
-                    after[target].append(self._now(network, target, size))
+                after.append(self._now(network, targets, size))
             self.fresh()
-        return {target: Lookahead(before[target], after[target][0], np.stack(after[target][1:])) for target in targets}
+            shared = found[:, self._behind_encoders(network)].numpy()
+        ahead = {}
+        for target in targets:
+            first, *others = (losses[target] for losses in after)
+            ahead[target] = Lookahead(before[target], first, np.stack(others) if others else np.empty((0, len(first))))
+        return Gradients(shared[:blocks], shared[blocks:]), ahead
 
-    def _now(self, network: MultiGameNetwork, game: str, size: int) -> np.ndarray:
-        rows = self._first(game, size)
-        return self._losses(network, self._said(network, rows), rows, ())[0].double().numpy()
+    def _behind_encoders(self, network: MultiGameNetwork) -> Tensor:
+        """Places in the gradient of the parameters that all games share; a fixed random sample of many."""
+        named = [(name, parameter.numel()) for name, parameter in network.named_parameters()]
+        count = sum(size for _, size in named)
+        if self._chosen[0] != count:
+            kept = torch.cat([torch.full((size,), not name.startswith("encoders.")) for name, size in named])
+            places = kept.nonzero()[:, 0]
+            generator = torch.Generator().manual_seed(label_seed(self.network.seed, "coordinates"))
+            order = torch.randperm(len(places), generator=generator)[:MOST_COORDINATES]
+            self._chosen = count, places[order].sort().values
+        return self._chosen[1]
+
+    def _now(self, network: MultiGameNetwork, games: Sequence[str], size: int) -> dict[str, np.ndarray]:
+        """game -> [N] losses, all games in one batch."""
+        rows = {game: self._first(game, size) for game in games}
+        counts = [len(part.phase) for part in rows.values()]
+        latent = torch.cat([network.represent(game, part.observation) for game, part in rows.items()])
+        index = torch.tensor([network.games[game] for game in rows]).repeat_interleave(torch.tensor(counts))
+        action = torch.cat([part.action[:, : self.moves] for part in rows.values()])
+        said = [network.heads(each, index) for each in unroll(network, index, latent, action)]
+        apart = [[part.split(counts) for part in heads] for heads in said]  # [k][field][game]
+        return {
+            game: self._losses(network, [Heads(*(field[place] for field in k)) for k in apart], part, ())[0]
+            .double()
+            .numpy()
+            for place, (game, part) in enumerate(rows.items())
+        }
 
     def _first(self, game: str, size: int) -> FrozenSet:
         return _rows(self.sets[game], slice(size))
@@ -245,8 +271,7 @@ def sharing_measure(
     reader = SharingReader(network, sets, moves)
     return SharingMeasure(
         relation=reader.relation, labels=reader.labels, inputs=reader.inputs, untrained=reader.untrained,
-        paired=reader.paired, num_units=reader.num_units, ablated=reader.ablated, gradients=reader.gradients,
-        lookahead=reader.lookahead,
+        paired=reader.paired, num_units=reader.num_units, ablated=reader.ablated, lookahead=reader.lookahead,
     )  # fmt: skip
 
 
@@ -302,11 +327,3 @@ def _flat(losses: Tensor, parameters: Sequence[Tensor]) -> Tensor:
         ],
         1,
     )
-
-
-def _coordinates(count: int, seed: int) -> Tensor | slice:
-    """All of few parameters, a fixed random sample of many."""
-    if count <= MOST_COORDINATES:
-        return slice(None)
-    generator = torch.Generator().manual_seed(label_seed(seed, "coordinates"))
-    return torch.randperm(count, generator=generator)[:MOST_COORDINATES].sort().values

@@ -28,7 +28,11 @@ def living(variance_a: np.ndarray, variance_b: np.ndarray) -> np.ndarray:
 
 def ranks(values: np.ndarray) -> np.ndarray:
     """Ranks along the last axis, ties averaged, mean 0."""
-    found = rankdata(values, axis=-1)
+    ordered = np.sort(values, -1)
+    if (np.diff(ordered, axis=-1) == 0).any():
+        found = rankdata(values, axis=-1)
+    else:  # without ties two sorts do, many times faster
+        found = values.argsort(-1).argsort(-1).astype(np.float64)
     return found - found.mean(-1, keepdims=True)
 
 
@@ -123,15 +127,15 @@ def matched_units(
     A stratum without enough other units gives what it has.
     """
     strata = variance_strata(variance)
-    found = []
-    for _ in range(draws):
-        chosen = []
-        for stratum in np.unique(strata[units]):
-            others = np.setdiff1d(np.flatnonzero(strata == stratum), units)
-            wanted = min(int((strata[units] == stratum).sum()), len(others))
-            chosen.append(generator.choice(others, wanted, replace=False))
-        found.append(np.sort(np.concatenate(chosen)))
-    return found
+    lots = generator.random((draws, len(strata)))
+    lots[:, units] = np.inf
+    chosen = []
+    for stratum in np.unique(strata[units]):
+        members = np.flatnonzero(strata == stratum)
+        wanted = int((strata[units] == stratum).sum())
+        wanted = min(wanted, len(members) - wanted)
+        chosen.append(members[np.argsort(lots[:, members], 1)[:, :wanted]])
+    return list(np.sort(np.concatenate(chosen, 1), 1))
 
 
 def relative_damage(damage: float, random_damage: np.ndarray) -> float:

@@ -20,6 +20,7 @@ from monitor.series import plain
 from monitor.sharing import Null
 
 PERMUTATIONS = 199
+RESAMPLED_RANKS = 60  # resamplings of ranks, which cost more than those of means
 RANDOM_SETS = 5  # of as many units as the top ones
 
 
@@ -67,7 +68,7 @@ def ablation_pair(
     covariates = np.stack([part[alive] for part in variances])
     again = [
         ablation.residual_ranks(
-            ablation.rises(part.base, part.losses, counts(side, len(part.base)))[:, alive], covariates
+            ablation.rises(part.base, part.losses, counts(side, len(part.base))[:RESAMPLED_RANKS])[:, alive], covariates
         )
         for side, part in enumerate((a, b))
     ]

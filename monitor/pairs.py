@@ -52,9 +52,9 @@ class SharingMeasure:
     network, None: the trained one. None where the two are no twins."""
     num_units: Callable[[], int]  # units that can be ablated
     ablated: Callable[[str, int, Sequence[Sequence[int]], int, int], Ablated]  # (game, size, groups, shuffles, seed)
-    gradients: Callable[[str, int, int, int, int], Gradients]  # (game, size, blocks, shuffles, seed)
-    lookahead: Callable[[str, Sequence[str], int, int, int], Mapping[str, Lookahead]]
-    """(game, targets, size, shuffles, seed) -> target -> its losses before and after steps for `game`."""
+    lookahead: Callable[[str, Sequence[str], int, int, int, int], tuple[Gradients, Mapping[str, Lookahead]]]
+    """(game, targets, size, blocks, shuffles, seed) -> gradients of `game`, and target -> its losses before and after
+    steps along them."""
 
 
 def stream(*labels: Any) -> np.random.Generator:
@@ -109,9 +109,9 @@ class PairMeasures:
         now = _Round(update, list(games), pairs, latents, sharing)
         found: list[tuple[str, tuple[str, str], Finding | str]] = []
         if geometry:
-            found += self._geometry(now) + self._gradients(now)
+            found += self._geometry(now)
         if cause:
-            found += self._similarity(now) + self._ablations(now) + self._tags(now)
+            found += self._similarity(now) + self._ablations(now) + self._steps(now)
         return self._bodies(now, found)
 
     # -- geometry -----------------------------------------------------------------------------------------------
@@ -222,26 +222,6 @@ class PairMeasures:
 
     # -- cause --------------------------------------------------------------------------------------------------
 
-    def _gradients(self, now: _Round) -> list[tuple[str, tuple[str, str], Finding | str]]:
-        size = self.config.cause_size
-        parts: dict[str, Gradients | str] = {}
-        for game in dict.fromkeys(game for pair in now.pairs for game in pair):
-            seed = _seed(self.seed, now.update, "gradients", game)
-            parts[game] = _tried(lambda g=game, s=seed: now.sharing.gradients(g, size, BLOCKS, SHUFFLES, s))
-        known = {game: part for game, part in parts.items() if not isinstance(part, str)}
-        products, found = pair_cause.inner_products(known) if known else {}, []
-        for pair in now.pairs:
-            a, b = (parts[game] for game in pair)
-            if isinstance(a, str) or isinstance(b, str):
-                found.append(("gradient", pair, a if isinstance(a, str) else str(b)))
-                continue
-            within = products[pair[0], pair[0]], products[pair[1], pair[1]]
-            found.append((
-                "gradient", pair,
-                _tried(lambda w=within, p=pair: pair_cause.gradient_pair(w, products[p], BLOCKS)),
-            ))  # fmt: skip
-        return found
-
     def _units(self, sharing: SharingMeasure) -> np.ndarray:
         """The units that are ablated, the same throughout a run: numbers [U], rising."""
         count = sharing.num_units()
@@ -298,24 +278,34 @@ class PairMeasures:
                 damage[source, target] = float(row[0]), row[1:]
         return damage
 
-    def _tags(self, now: _Round) -> list[tuple[str, tuple[str, str], Finding | str]]:
-        ahead: dict[str, Mapping[str, Lookahead] | str] = {}
+    def _steps(self, now: _Round) -> list[tuple[str, tuple[str, str], Finding | str]]:
+        """Agreement of gradients and TAG: one batch of gradients a game serves both."""
+        ahead: dict[str, tuple[Gradients, Mapping[str, Lookahead]] | str] = {}
+        size = self.config.cause_size
         for game in dict.fromkeys(game for pair in now.pairs for game in pair):
             targets = [a if b == game else b for a, b in now.pairs if game in (a, b)]
             seed = _seed(self.seed, now.update, "lookahead", game)
             ahead[game] = _tried(
-                lambda g=game, t=targets, s=seed: now.sharing.lookahead(g, t, self.config.cause_size, SHUFFLES, s)
+                lambda g=game, t=targets, s=seed: now.sharing.lookahead(g, t, size, BLOCKS, SHUFFLES, s)
             )
-        found = []
-        for game, other in now.pairs:
-            forward, backward = ahead[game], ahead[other]
-            if isinstance(forward, str) or isinstance(backward, str):
-                reason = forward if isinstance(forward, str) else str(backward)
-                found.append(("tag", (game, other), reason))
+        known = {game: part[0] for game, part in ahead.items() if not isinstance(part, str)}
+        products = pair_cause.inner_products(known) if known else {}
+        found: list[tuple[str, tuple[str, str], Finding | str]] = []
+        for pair in now.pairs:
+            a, b = (ahead[game] for game in pair)
+            if isinstance(a, str) or isinstance(b, str):
+                reason = a if isinstance(a, str) else str(b)
+                found += [("gradient", pair, reason), ("tag", pair, reason)]
                 continue
+            within = products[pair[0], pair[0]], products[pair[1], pair[1]]
+            forward, backward = a[1][pair[1]], b[1][pair[0]]
             found.append((
-                "tag", (game, other),
-                _tried(lambda f=forward[other], b=backward[game], p=(game, other): pair_cause.tag_pair(
+                "gradient", pair,
+                _tried(lambda w=within, p=pair: pair_cause.gradient_pair(w, products[p], BLOCKS)),
+            ))  # fmt: skip
+            found.append((
+                "tag", pair,
+                _tried(lambda f=forward, b=backward, p=pair: pair_cause.tag_pair(
                     f, b, lambda side, count: self._counts(p[side], count)
                 )),
             ))  # fmt: skip

@@ -96,13 +96,13 @@ def test_many_groups_in_several_passes_are_the_same(sets, monkeypatch):
 def test_gradients_are_those_of_the_losses_and_add_up(sets):
     real = network()
     reader = SharingReader(real, sets, 5)
-    found = reader.gradients("tictactoe", 40, 4, 2, 0)
-    assert found.blocks.shape == (4, sum(p.numel() for p in real.parameters()))  # all of so few
+    found, _ = reader.lookahead("tictactoe", ["CartPole-v1"], 40, 4, 2, 0)
+    behind = [(name, p.numel()) for name, p in real.named_parameters() if not name.startswith("encoders.")]
+    assert found.blocks.shape == (4, sum(size for _, size in behind))  # all of so few
     assert found.shuffled.shape[0] == 2
     # One coordinate by finite differences, in a copy with double precision.
     slow = copy.deepcopy(real)
-    names = [name for name, _ in real.named_parameters()]
-    sizes = [p.numel() for p in real.parameters()]
+    names, sizes = [name for name, _ in behind], [size for _, size in behind]
     place = names.index("torso.weight")
     first = sum(sizes[:place])
     best = int(np.abs(found.blocks.mean(0)[first : first + sizes[place]]).argmax())
@@ -118,12 +118,12 @@ def test_gradients_are_those_of_the_losses_and_add_up(sets):
 def test_a_trial_step_takes_away_one_percent_to_first_order_and_is_undone(sets):
     real = network()
     reader = SharingReader(real, sets, 5)
-    found = reader.lookahead("tictactoe", ["tictactoe", "CartPole-v1"], 40, 2, 0)
+    _, found = reader.lookahead("tictactoe", ["tictactoe", "CartPole-v1"], 40, 4, 2, 0)
     own = found["tictactoe"]
     np.testing.assert_allclose(own.before, total(real, sets["tictactoe"], 40), atol=1e-5)
     assert 1 - np.nanmean(own.after) / np.nanmean(own.before) == pytest.approx(0.01, rel=0.15)
     assert found["CartPole-v1"].shuffled.shape == (2, 40)
-    again = reader.lookahead("tictactoe", ["tictactoe"], 40, 2, 0)["tictactoe"]
+    again = reader.lookahead("tictactoe", ["tictactoe"], 40, 4, 2, 0)[1]["tictactoe"]
     np.testing.assert_array_equal(again.before, own.before)
     np.testing.assert_array_equal(again.after, own.after)
 
@@ -233,8 +233,7 @@ def test_measuring_leaves_no_trace(sets):
     state = torch.get_rng_state()
     told = measure(real, sets, 5).sharing
     told.ablated("tictactoe", 32, [[0], [1]], 2, 0)
-    told.gradients("CartPole-v1", 32, 4, 2, 0)
-    told.lookahead("tictactoe", ["CartPole-v1"], 32, 2, 0)
+    told.lookahead("tictactoe", ["CartPole-v1"], 32, 4, 2, 0)
     told.untrained("CartPole-v1", 32, 1)
     told.paired("tictactoe", "twin:1:tictactoe", 32, None)
     assert torch.equal(torch.get_rng_state(), state)

@@ -69,25 +69,21 @@ class Toy:
             self.units[game],
         )  # fmt: skip
 
-    def gradients(self, game, size, blocks, shuffles, seed):
-        generator = np.random.default_rng(seed)
-        noisy = 0.5 / np.sqrt(SIZE) * generator.normal(size=(blocks, SIZE))
-        return Gradients(self.parts[game][2] + noisy, self.steps(shuffles, generator))
-
     def steps(self, count, generator):
         found = generator.normal(size=(count, SIZE))
         return found / np.linalg.norm(found, axis=1, keepdims=True)
 
-    def lookahead(self, game, targets, size, shuffles, seed):
+    def lookahead(self, game, targets, size, blocks, shuffles, seed):
         generator = np.random.default_rng(seed)
         steps = np.concatenate([self.parts[game][2][None], self.steps(shuffles, generator)])
+        noisy = steps[0] + 0.5 / np.sqrt(SIZE) * generator.normal(size=(blocks, SIZE))
         found = {}
         for target in targets:
             before = 1 + generator.random(64)
             gains = 0.1 * steps @ self.parts[target][2]
             after = before * (1 - gains[:, None] + 0.005 * generator.normal(size=(1 + shuffles, 64)))
             found[target] = Lookahead(before, after[0], after[1:])
-        return found
+        return Gradients(noisy, steps[1:]), found
 
     def measure(self):
         sharing = SharingMeasure(
@@ -98,7 +94,6 @@ class Toy:
             paired=lambda game, other, size, number: self.paired(game, other, number),
             num_units=lambda: UNITS,
             ablated=self.ablated,
-            gradients=self.gradients,
             lookahead=self.lookahead,
         )
         return Measure(
@@ -182,8 +177,8 @@ def test_measures_come_at_their_cadences_and_say_what_is_undefined():
     for record in out["monitor"]:
         if record["schema"] == SHARING and record["occasion"] == "checkpoint":
             updates.setdefault(record["measure"], []).append(record["update"])
-    assert updates["probe"] == updates["subspace"] == updates["gradient"] == [50, 63, 79, 100, 126, 158, 199, 251]
-    assert updates["ablation"] == updates["tag"] == updates["cka"] == [50, 89, 158, 281]
+    assert updates["probe"] == updates["subspace"] == [50, 63, 79, 100, 126, 158, 199, 251]
+    assert updates["ablation"] == updates["tag"] == updates["gradient"] == updates["cka"] == [50, 89, 158, 281]
     cka = [r for r in out["monitor"] if r["schema"] == SHARING and r["measure"] == "cka"]
     assert all(r["value"] is None and "not matched" in r["refused"] for r in cka)
 
