@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,6 +35,16 @@ MOST_ROWS = 4096  # in one pass with ablated units
 MOST_COORDINATES = 50_000  # of a gradient: of larger networks a fixed random sample
 MOST_INPUTS = 4096  # entries of an observation that the raw-input probe reads, evenly spaced
 STEP_SHARE = 0.01  # of its own loss that a trial step takes away, to first order
+
+
+class _Batch(NamedTuple):
+    """Positions of several games: N of all together."""
+
+    rows: dict[str, FrozenSet]
+    latent: Tensor  # [N, L, D]
+    game: Tensor  # [N] int64
+    action: Tensor  # [N, K] int64
+    counts: list[int]  # of each game
 
 
 class SharingReader:
@@ -149,18 +160,14 @@ class SharingReader:
             found.append(torch.where(known.any(0), torch.where(known, stack, 0.0).sum(0), torch.nan))
         return found
 
-    def _said(self, network: MultiGameNetwork, rows: FrozenSet) -> list[Heads]:
-        latent = network.represent(rows.game, rows.observation)
-        return unrolled_heads(network, self.spec(rows.game), rows.action[:, : self.moves], latent)
-
     def num_units(self) -> int:
         """Hidden units that all games share, layer by layer."""
         if not self._widths:
             game = next(iter(self.sets))
             with undisturbed(self.network):
                 network = self.fresh()
-                rows = _rows(self.sets[game], torch.arange(min(2, len(self.sets[game]))))
-                found = collect_activations(network, lambda: self._said(network, rows), (torch.nn.ReLU,))
+                batch = self._batch(network, [game], 2)
+                found = collect_activations(network, lambda: self._said(network, batch), (torch.nn.ReLU,))
             self._layers = list(found)
             self._widths = [activity.shape[1] for activity in found.values()]
         return sum(self._widths)
@@ -198,66 +205,73 @@ class SharingReader:
     ) -> tuple[Gradients, dict[str, Lookahead]]:
         """Gradients of `game`'s mean loss, and what steps along them do to the targets.
 
-        The gradients handed over are those of the parameters behind the encoders, which all games share (a fixed sample
-        of a large network's). The step goes down the gradient of all parameters, so far that it takes away 1 % of the
+        Of the parameters behind the encoders, which all games share (theta_s of Fifty et al. 2021); the gradients
+        handed over are of a fixed sample of them where they are many. The step is so long that it takes away 1 % of the
         loss to first order; the others are as long, down the gradients for shuffled targets.
         """
-        rows = self._first(game, size)
         with undisturbed(self.network):
             network = self.fresh()
-            parameters = list(network.parameters())
+            parameters = [weights for name, weights in network.named_parameters() if not name.startswith("encoders.")]
+            batch = self._batch(network, [game], size)
             with torch.enable_grad():
-                orders = _orders(len(rows.phase), shuffles, seed)
-                losses = self._losses(network, self._said(network, rows), rows, orders)
+                orders = _orders(len(batch.rows[game].phase), shuffles, seed)
+                losses = self._losses(network, self._said(network, batch)[game], batch.rows[game], orders)
                 means = [_mean(losses[0][block::blocks]) for block in range(blocks)] + [_mean(x) for x in losses[1:]]
                 found = _flat(torch.stack(means), parameters)  # [M + S, P]
-            before, after = self._now(network, targets, size), []
             # Blocks that lack targets weigh less in the mean over all positions than they do here: by little.
             steps = [found[:blocks].mean(0), *found[blocks:]]
             lengths = [float(step.norm()) for step in steps]
             if min(lengths) == 0:
                 raise UndefinedError(f"the gradient of {game} is zero, so no step can be made for it")
             reach = STEP_SHARE * float(_mean(losses[0].detach())) / lengths[0]  # how far the step goes
+            batch = self._batch(network, targets, size)
+            before, after = self._now(network, batch), []
             sizes = [parameter.numel() for parameter in parameters]
             for step, length in zip(steps, lengths, strict=True):
-                network = self.fresh()
+                self.fresh()
                 for parameter, part in zip(parameters, step.split(sizes), strict=True):
                     parameter.sub_(part.view_as(parameter), alpha=reach / length)
-                after.append(self._now(network, targets, size))
+                after.append(self._now(network, batch))
             self.fresh()
-            shared = found[:, self._behind_encoders(network)].numpy()
+            shown = found[:, self._sample(found.shape[1])].numpy()
         ahead = {}
         for target in targets:
             first, *others = (losses[target] for losses in after)
             ahead[target] = Lookahead(before[target], first, np.stack(others) if others else np.empty((0, len(first))))
-        return Gradients(shared[:blocks], shared[blocks:]), ahead
+        return Gradients(shown[:blocks], shown[blocks:]), ahead
 
-    def _behind_encoders(self, network: MultiGameNetwork) -> Tensor:
-        """Places in the gradient of the parameters that all games share; a fixed random sample of many."""
-        named = [(name, parameter.numel()) for name, parameter in network.named_parameters()]
-        count = sum(size for _, size in named)
+    def _sample(self, count: int) -> Tensor | slice:
+        """Places in a gradient of `count` numbers: all of few, a fixed random sample of many."""
+        if count <= MOST_COORDINATES:
+            return slice(None)
         if self._chosen[0] != count:
-            kept = torch.cat([torch.full((size,), not name.startswith("encoders.")) for name, size in named])
-            places = kept.nonzero()[:, 0]
             generator = torch.Generator().manual_seed(label_seed(self.network.seed, "coordinates"))
-            order = torch.randperm(len(places), generator=generator)[:MOST_COORDINATES]
-            self._chosen = count, places[order].sort().values
+            self._chosen = count, torch.randperm(count, generator=generator)[:MOST_COORDINATES].sort().values
         return self._chosen[1]
 
-    def _now(self, network: MultiGameNetwork, games: Sequence[str], size: int) -> dict[str, np.ndarray]:
-        """game -> [N] losses, all games in one batch."""
+    def _batch(self, network: MultiGameNetwork, games: Sequence[str], size: int) -> _Batch:
+        """Positions of several games with their latents, which no gradient goes into."""
         rows = {game: self._first(game, size) for game in games}
         counts = [len(part.phase) for part in rows.values()]
-        latent = torch.cat([network.represent(game, part.observation) for game, part in rows.items()])
-        index = torch.tensor([network.games[game] for game in rows]).repeat_interleave(torch.tensor(counts))
-        action = torch.cat([part.action[:, : self.moves] for part in rows.values()])
-        said = [network.heads(each, index) for each in unroll(network, index, latent, action)]
-        apart = [[part.split(counts) for part in heads] for heads in said]  # [k][field][game]
+        return _Batch(
+            rows,
+            torch.cat([network.represent(game, part.observation).detach() for game, part in rows.items()]),
+            torch.tensor([network.games[game] for game in rows]).repeat_interleave(torch.tensor(counts)),
+            torch.cat([part.action[:, : self.moves] for part in rows.values()]),
+            counts,
+        )
+
+    def _said(self, network: MultiGameNetwork, batch: _Batch) -> dict[str, list[Heads]]:
+        """game -> heads at the position and after each move, all games in one pass."""
+        said = [network.heads(each, batch.game) for each in unroll(network, batch.game, batch.latent, batch.action)]
+        apart = [[part.split(batch.counts) for part in heads] for heads in said]  # [k][field][game]
+        return {game: [Heads(*(field[i] for field in k)) for k in apart] for i, game in enumerate(batch.rows)}
+
+    def _now(self, network: MultiGameNetwork, batch: _Batch) -> dict[str, np.ndarray]:
+        """game -> [N] losses."""
+        said = self._said(network, batch)
         return {
-            game: self._losses(network, [Heads(*(field[place] for field in k)) for k in apart], part, ())[0]
-            .double()
-            .numpy()
-            for place, (game, part) in enumerate(rows.items())
+            game: self._losses(network, said[game], part, ())[0].double().numpy() for game, part in batch.rows.items()
         }
 
     def _first(self, game: str, size: int) -> FrozenSet:

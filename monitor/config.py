@@ -49,11 +49,11 @@ class MonitorConfig:
     "Checkpoints of ablations, gradients, TAG and CKA in a tenfold of updates since the latest introduction."
     sharing_size: int = 256
     "Positions of a game for probes, subspaces and CKA."
-    cause_size: int = 48
+    cause_size: int = 40
     "Positions of a game for ablations, gradients and lookahead."
     sharing_pairs: int = 24
     "Pairs of games that are compared at most: twins first, then the newest game's, then others by lot."
-    ablation_units: int = 64
+    ablation_units: int = 48
     "Units that are ablated, by lot from all hidden units that games share; the same throughout a run."
     forgetting_nats: float = 0.10
     "Rise of an old game's frozen loss above its value at the previous introduction that counts as forgetting."
