@@ -1,15 +1,16 @@
 """EnvPool: batched environments in C++ (Apache-2.0, `pip install 'gurgeh[envpool]'`): `envpool/ConnectFour-v1`.
 
 EnvPool fixes seeds when a pool is made, and an episode here is its own seed and its actions. So:
-  * Board games without chance are one pool for all copies, which is EnvPool at its best. Only who begins is drawn there;
-    seat 0 is whoever does.
-  * Everything else is a pool a copy, made anew for every episode (3 to 40 ms): good for long episodes, slow for short ones.
+  * Every copy is a pool of one.
+  * Board games without chance are reset. Only who begins is drawn there; seat 0 is whoever does.
+  * Everything else is made anew for every episode (3 to 40 ms): good for long episodes, slow for short ones.
 By itself EnvPool begins the next episode with the step after the last one and throws that step's action away; here the
 copy is reset at once, and the last observation and reward are kept as they came.
 
-Importing EnvPool takes many seconds, because it registers 1,651 tasks; `names` is therefore a list of those whose actions
-are Discrete and that were played here (docs/adapters.md). Not offered: MiniGrid and Atari, which have adapters of their own
-(making an Atari pool takes seconds), and whatever has several agents or actions that are not one Discrete choice.
+Importing EnvPool takes many seconds, because it registers 1,651 tasks; `names` is therefore a list of those whose
+actions are Discrete and that were played here (docs/adapters.md). Not offered: MiniGrid and Atari, which have adapters
+of their own (making an Atari pool takes seconds), and whatever has several agents or actions that are not one Discrete
+choice.
 """
 
 from __future__ import annotations
@@ -87,7 +88,9 @@ def make(rest: str) -> Game:
     config = made.config._asdict()
     players = int(config.get("max_num_players", 1))
     if players > 1 and not module.endswith("pgx"):
-        raise ValueError(f"envpool/{rest}: its {players} agents act at once; of EnvPool only its board games have several")
+        raise ValueError(
+            f"envpool/{rest}: its {players} agents act at once; of EnvPool only its board games have several"
+        )
     read, observation = _reader(space)
     board = BOARDS.get(rest)
     limit = int(config.get("max_episode_steps", NO_LIMIT))
@@ -142,14 +145,19 @@ def _flat(space: Any, seen: Any) -> list[np.ndarray]:
 
 
 class PoolEnvironment(WrappedEnvironment):
-    """One pool for all copies where the seed decides nothing but who begins (`shared`), else one for each episode."""
+    """A pool of one a copy, all of which get their moves before any has to answer.
+
+    kept: the seed decides nothing but who begins, and the pool is reset; else it is made anew for every episode. (One
+    pool for all copies would be faster, but resetting a part of a pool of games for two waits for ever in EnvPool
+    1.2.5.)
+    """
 
     def __init__(
-        self, spec: GameSpec, task: str, read: Callable[[Any], np.ndarray], shared: bool, num_copies: int, seed: int
+        self, spec: GameSpec, task: str, read: Callable[[Any], np.ndarray], kept: bool, num_copies: int, seed: int
     ):
         super().__init__(spec, num_copies, seed)
-        self._task, self._read, self._shared = task, read, shared
-        self._pools: list[Any] = [None] * (1 if shared else num_copies)
+        self._task, self._read, self._kept = task, read, kept
+        self._pools: list[Any] = [None] * num_copies
         kind = {torch.uint8: np.uint8, torch.float32: np.float32}[spec.observation.dtype]
         self._observation = np.zeros((num_copies, *spec.observation.shape), kind)
         self._legal = np.ones((num_copies, spec.num_actions), np.bool_)
@@ -157,62 +165,45 @@ class PoolEnvironment(WrappedEnvironment):
         self._first = np.zeros(num_copies, np.int64)  # the player of EnvPool's that has seat 0
 
     def begin(self, copies: np.ndarray, seeds: np.ndarray) -> None:
-        """Reset a part of the pool, or make pools anew."""
-        which = np.flatnonzero(copies)
-        if self._shared:
-            if self._pools[0] is None:
-                self._pools[0] = self._make(np.zeros(self.num_copies, np.int64))
-            seen, info = self._pools[0].reset(which.astype(np.int32))
-            self._first[info["env_id"]] = info["current_player"]
-            self._look(seen, info, info["env_id"])
-            return
-        for copy in which.tolist():
-            self._pools[copy] = self._make(seeds[copy : copy + 1])
+        """Reset pools, or make them anew."""
+        for copy in np.flatnonzero(copies).tolist():
+            if self._pools[copy] is None or not self._kept:
+                self._pools[copy] = self._make(0 if self._kept else int(seeds[copy]))
             seen, info = self._pools[copy].reset()
-            self._look(seen, info, np.array([copy]))
+            if self._kept:
+                self._first[copy] = info["current_player"][0]
+            self._look(copy, seen, info)
 
-    def _make(self, seeds: np.ndarray) -> Any:
+    def _make(self, seed: int) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _package().make_gymnasium(
-                self._task, num_envs=len(seeds), num_threads=1, seed=[int(seed) for seed in seeds]
-            )
+            return _package().make_gymnasium(self._task, num_envs=1, num_threads=1, seed=[seed])
 
     def advance(self, action: np.ndarray, active: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Send all moves, then collect all answers."""
         reward = np.zeros((self.num_copies, self.spec.num_players), np.float32)
         terminated, truncated = np.zeros(self.num_copies, np.bool_), np.zeros(self.num_copies, np.bool_)
-        copies = np.arange(self.num_copies) if active is None or self._shared else np.flatnonzero(active)
-        groups = [copies] if self._shared else [np.array([copy]) for copy in copies]
-        for group in groups:
-            self._pool(group).send(action[group].astype(np.int32))
-        for group in groups:
-            seen, paid, over, cut, info = self._pool(group).recv()
-            rows = group[info["env_id"]]
-            terminated[rows], truncated[rows] = over, cut & ~over
-            owners = group[info["players"]["env_id"]]
-            players = info["players"].get("id", np.zeros(len(owners), np.int64))
-            seats = (players - self._first[owners]) % self.spec.num_players
-            reward[owners, seats] = paid
-            self._look(seen, info, rows)
+        copies = range(self.num_copies) if active is None else np.flatnonzero(active).tolist()
+        for copy in copies:
+            self._pools[copy].send(action[copy : copy + 1].astype(np.int32))
+        for copy in copies:
+            seen, paid, over, cut, info = self._pools[copy].recv()
+            terminated[copy], truncated[copy] = over[0], cut[0] and not over[0]
+            players = info["players"].get("id", np.zeros(1, np.int64))
+            reward[copy, (players - self._first[copy]) % self.spec.num_players] = paid
+            self._look(copy, seen, info)
         return reward, terminated, truncated
 
-    def _pool(self, group: np.ndarray) -> Any:
-        return self._pools[0 if self._shared else group[0]]
-
-    def _look(self, seen: Any, info: dict[str, Any], rows: np.ndarray) -> None:
-        """Keep what the movers of copies `rows` see; several players see one after another."""
-        mover = info.get("current_player", np.zeros(len(rows), np.int64))
-        self._to_play[rows] = (mover - self._first[rows]) % self.spec.num_players
+    def _look(self, copy: int, seen: Any, info: dict[str, Any]) -> None:
+        """Keep what the mover sees; EnvPool shows what every player sees, one after another."""
+        mover = int(info["current_player"][0]) if "current_player" in info else 0
+        self._to_play[copy] = (mover - self._first[copy]) % self.spec.num_players
         mask = info.get("legal_action_mask")
         if mask is None and isinstance(seen, dict):
             mask = seen.get("action_mask")
         if mask is not None:
-            self._legal[rows] = mask
-            self._legal[rows[~mask.any(1)]] = True  # after the end nothing may be legal
-        for number, row in enumerate(rows):
-            at = number * self.spec.num_players + int(mover[number])
-            self._observation[row] = self._read(_row(seen, at))
+            self._legal[copy] = mask[0] if mask[0].any() else True  # after the end nothing may be legal
+        self._observation[copy] = self._read(_row(seen, mover))
 
     def look(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Copies."""
@@ -220,7 +211,7 @@ class PoolEnvironment(WrappedEnvironment):
 
     def close(self) -> None:
         """Stop the threads."""
-        self._pools = [None] * len(self._pools)
+        self._pools = [None] * self.num_copies
         self._started = False
 
 

@@ -23,7 +23,9 @@ from envs.game import Game, GameSpec, ObservationKind, ObservationSpec, installe
 from envs.wrapped import CopiesEnvironment, WrappedEnvironment
 
 REWARD_RANGE = {"CartPole-v0": (0.0, 1.0), "CartPole-v1": (0.0, 1.0)}  # Gymnasium no longer says what it is
-PACKAGES = (("box2d", "Box2D", "Box2D"), ("mujoco", "mujoco", "mujoco"))  # extra and folder, module, distribution
+PACKAGES = (  # extra and folder, module, distribution
+    ("box2d", "Box2D", "Box2D"), ("mujoco", "mujoco", "mujoco"), ("mujoco", "imageio", "imageio"),
+)  # fmt: skip
 UNLISTED = ("phys2d/", "tabular/", "GymV")  # copies of others, written in jax, and shims for old packages
 CONTINUOUS = {
     "BipedalWalker": 3,

@@ -54,6 +54,11 @@ class Board:
 
 
 RELATIVE = ((0, 1, 2), (0, 1, 2))  # mine, theirs, empty
+REFUSED = {  # what is only seen when the game is made
+    "colored_trails": "has 93,123 actions",
+    "crossword": "gives no tensor of what a player sees, though its type says so",
+    "dou_dizhu": "has 26,057 actions",
+}
 BOARDS = {
     "connect_four": Board(((0, 1, 2), (1, 0, 2)), "columns"),
     "tic_tac_toe": Board(((2, 1, 0), (1, 2, 0)), "cells"),
@@ -82,6 +87,8 @@ def refusal(kind: Any, loaded: bool = False) -> str | None:
     pyspiel = _package()
     if not loaded and not kind.default_loadable:
         return "needs parameters"
+    if not loaded and kind.short_name in REFUSED:
+        return REFUSED[kind.short_name]
     if kind.dynamics == pyspiel.GameType.Dynamics.MEAN_FIELD:
         return "is a mean-field game, which has no player to move"
     if kind.chance_mode == pyspiel.GameType.ChanceMode.SAMPLED_STOCHASTIC and not _draws_itself(kind):
