@@ -58,7 +58,7 @@ EVERY = 25  # our updates between two judgements
 OURS = {
     "cartpole": ["games=[CartPole-v0]", 'goals=["CartPole-v0 return >= 200"]', "schedule.stop_after_met=2",
                  "schedule.updates=10000", f"logging.evaluate_every_updates={EVERY}", "logging.evaluate_episodes=3"],
-    "tictactoe": ["games=[tictactoe]", "schedule.updates=1500", f"logging.every_updates={EVERY}",
+    "tictactoe": ["games=[tictactoe]", "schedule.updates=4000", f"logging.every_updates={EVERY}",
                   "logging.evaluate_every_updates=0", f"checkpoint.every_updates={EVERY}", "checkpoint.keep=1000"],
 }  # fmt: skip
 OURS["tictactoe-bot"] = OURS["tictactoe"]
