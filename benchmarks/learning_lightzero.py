@@ -15,7 +15,8 @@ than LightZero evaluates, and three or five episodes may be lucky, ours must mee
 once. Wall-clock counts from the beginning of the process; evaluations are in it, and left out beside it.
 
 A short run of ours before the first, whose time is told apart, leaves compiled kernels on the disk, as LightZero's
-trees come compiled. Only one side works at a time. Each has a process of its own with the machine's cores, and is ended after --cap seconds.
+trees come compiled. Only one side works at a time. Each has a process of its own with the machine's cores, and is ended
+after --cap seconds.
 Memory is the highest sum of the proportional sizes (PSS) of a side's processes, looked at twice a second.
 """
 
