@@ -112,6 +112,10 @@ def main() -> int:
     torch.set_num_threads(1)
     adapter = importlib.import_module(f"envs.adapters.{args.prefix}")
     names = args.names.split(";") if args.names else adapter.names()[:: args.every]
+    try:
+        registry.make(names[0])  # import once, before forking
+    except ValueError:
+        pass  # its own process will say so
     rows = []
     for name in names:
         rows.append(attempt(name, args.moves, args.seconds, args.limit))

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 import re
 import warnings
 from typing import Any
@@ -25,7 +24,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from envs.game import Game, GameSpec, MissingExtraError, ObservationKind, ObservationSpec, installed
+from envs.game import Game, GameSpec, ObservationKind, ObservationSpec, installed
 from envs.wrapped import CopiesEnvironment
 
 PACKAGE = ("minigrid", "minigrid", "minigrid")  # module, distribution, extra
@@ -37,15 +36,14 @@ WORDS = (  # of all missions; the first stands for any other word. A change rais
     "behind", "on", "your", "left", "right", "from", "room", "unlock", "goal",
 )  # fmt: skip
 VERSION = 1
-WAVE = "-WFC-"  # levels made by wave function collapse, which needs packages of its own
+WAVE = "-WFC-"  # levels made by wave function collapse from pictures
 ACTIONS = ("left", "right", "forward", "pick up", "drop", "toggle", "done")
 
 
 def names() -> list[str]:
     """Every level that the package registers; nothing when it is missing."""
     try:
-        found = [level for level in _levels() if WAVE not in level or importlib.util.find_spec("imageio")]
-        return sorted(f"minigrid/{level.removeprefix('MiniGrid-')}" for level in found)
+        return sorted(f"minigrid/{level.removeprefix('MiniGrid-')}" for level in _levels() if WAVE not in level)
     except ValueError:
         return []
 
@@ -57,10 +55,9 @@ def make(rest: str) -> Game:
         from envs.registry import unknown
 
         raise ValueError(unknown(f"minigrid/{rest}", names()))
-    try:
-        made = _make_one(level)
-    except gymnasium.error.DependencyNotInstalled as error:
-        raise MissingExtraError(f"{level} needs more: pip install 'minigrid[wfc]'") from error
+    if WAVE in level:
+        raise ValueError(f"minigrid/{rest} cannot be played: MiniGrid 3.2 is packed without the pictures that it reads")
+    made = _make_one(level)
     space = made.observation_space
     width, height, _ = space["image"].shape
     varies = not level.startswith("MiniGrid") or space["mission"].ordered_placeholders is not None

@@ -207,8 +207,7 @@ class Reader:
         module = importlib.import_module("open_spiel.python.observation")
         wanted = pyspiel.IIGObservationType(perfect_recall=True) if self._history else None
         state = game.new_initial_state()
-        while state.is_chance_node():
-            state.apply_action(state.chance_outcomes()[0][0])
+        _resolve_chance_(state, random.Random(0))
         try:
             buffer = module.make_observation(game, wanted)
             if buffer is None or buffer.tensor is None:
@@ -267,7 +266,7 @@ class OpenSpielEnvironment(CopiesEnvironment):
             parameters = {**game.get_parameters(), "rng_seed": seed}
             game = _in_turns(_package().load_game(game.get_type().short_name, parameters))
         state = self._states[copy] = game.new_initial_state()
-        self._chance(state, copy)
+        _resolve_chance_(state, self._random[copy])
         self._returns[copy] = state.returns() if self._every_move else 0.0
         self._show_copy(copy, state.current_player())
 
@@ -276,7 +275,7 @@ class OpenSpielEnvironment(CopiesEnvironment):
         state = self._states[copy]
         mover = state.current_player()
         state.apply_action(action)
-        self._chance(state, copy)
+        _resolve_chance_(state, self._random[copy])
         over = state.is_terminal()
         reward = self._nothing
         if over or self._every_move:
@@ -284,11 +283,6 @@ class OpenSpielEnvironment(CopiesEnvironment):
             self._returns[copy] += reward
         self._show_copy(copy, (mover + 1) % self.spec.num_players if over else state.current_player())
         return reward, over, False
-
-    def _chance(self, state: Any, copy: int) -> None:
-        while state.is_chance_node():
-            outcomes, chances = zip(*state.chance_outcomes())
-            state.apply_action(self._random[copy].choices(outcomes, chances)[0])
 
     def _show_copy(self, copy: int, player: int) -> None:
         """What `player` sees. After the end nobody is to move; then it is who would have been, and anything is
@@ -303,6 +297,13 @@ class OpenSpielEnvironment(CopiesEnvironment):
             return
         row[:] = False
         row[state.legal_actions()] = True
+
+
+def _resolve_chance_(state: Any, generator: random.Random) -> None:
+    """Draw what chance does until somebody is to move or the game is over."""
+    while state.is_chance_node():
+        outcomes, chances = zip(*state.chance_outcomes())
+        state.apply_action(generator.choices(outcomes, chances)[0])
 
 
 def _own_notation(rest: str) -> str:

@@ -91,4 +91,6 @@ def test_names():
     assert registry.make("minigrid/MiniGrid-Empty-5x5-v0").name == "minigrid/Empty-5x5-v0"
     with pytest.raises(ValueError, match="did you mean minigrid/DoorKey"):
         registry.make("minigrid/DoorKey-5x5")
+    with pytest.raises(ValueError, match="packed without the pictures"):
+        registry.make("minigrid/WFC-MazeSimple-v0")
     assert len(minigrid.names()) > 150
