@@ -11,6 +11,7 @@ recorded runs are benchmarks/results/*-adapters-*.json; docs/adapters.md quotes 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import importlib.metadata
 import json
@@ -112,10 +113,8 @@ def main() -> int:
     torch.set_num_threads(1)
     adapter = importlib.import_module(f"envs.adapters.{args.prefix}")
     names = args.names.split(";") if args.names else adapter.names()[:: args.every]
-    try:
+    with contextlib.suppress(ValueError):  # its own process will say so
         registry.make(names[0])  # import once, before forking
-    except ValueError:
-        pass  # its own process will say so
     rows = []
     for name in names:
         rows.append(attempt(name, args.moves, args.seconds, args.limit))

@@ -31,9 +31,9 @@ PACKAGE = ("minigrid", "minigrid", "minigrid")  # module, distribution, extra
 OBJECTS, COLOURS, DOORS, DIRECTIONS = 11, 6, 3, 4
 EMPTY, DOOR = 1, 4  # MiniGrid's numbers: 0 and 1 are unseen and empty and have no colour
 WORDS = (  # of all missions; the first stands for any other word. A change raises VERSION
-    "?", "red", "green", "blue", "purple", "yellow", "grey", "box", "ball", "key", "door", "object", "a", "the", "go", "to",
-    "pick", "up", "put", "open", "get", "fetch", "you", "must", "next", "near", "then", "after", "and", "in", "front", "of",
-    "behind", "on", "your", "left", "right", "from", "room", "unlock", "goal",
+    "?", "red", "green", "blue", "purple", "yellow", "grey", "box", "ball", "key", "door", "object", "a", "the",
+    "go", "to", "pick", "up", "put", "open", "get", "fetch", "you", "must", "next", "near", "then", "after", "and",
+    "in", "front", "of", "behind", "on", "your", "left", "right", "from", "room", "unlock", "goal",
 )  # fmt: skip
 VERSION = 1
 WAVE = "-WFC-"  # levels made by wave function collapse from pictures
