@@ -26,7 +26,8 @@ from envs.batch import NativeEnvironment  # noqa: E402
 
 GAMES = (
     "tictactoe", "connect_four", "mnk:4x4x3:gravity", "mnk:9x9x5", "hex:5", "hex:11", "othello:8", "breakthrough:8x8",
-    "go:5", "go:9", "2048", "catch:5x10", "pig:3", "twin:1:connect_four", "scrambled:1:connect_four",
+    "go:5", "go:9", "2048", "catch:5x10", "pig:3", "mnk3:4x4x3", "kuhn", "matrix:rps:10", "pendulum:5", "text:zen",
+    "digits:4", "motion:pendulum", "cottage", "twin:1:connect_four", "scrambled:1:connect_four",
 )  # fmt: skip
 SIZES = (1, 64, 4096)
 
