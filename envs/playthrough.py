@@ -20,9 +20,13 @@ from torch import Tensor
 
 from envs.game import Game, NativeGame, ObservationKind
 
+SUFFIX = ".playthrough.json"
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "playthroughs"
 _LONGEST = 200  # moves of a recorded game that does not say how long it lasts
 _NUMBERS = 1024  # values of an observation that are written out; of larger ones a hash
+
+
+Chooser = Callable[[list[int]], int | None]  # the legal moves -> one of them, or None to stop
 
 
 class _Shown(NamedTuple):
@@ -46,7 +50,7 @@ def path_of(game: Game) -> Path:
     file, colon, attribute = game.name.partition(".py:")
     if colon or game.name.endswith(".py"):
         path = Path(file if colon else file.removesuffix(".py"))
-        return path.with_name(path.name + f"-{attribute}" * bool(attribute) + ".playthrough.json")
+        return path.with_name(path.name + f"-{attribute}" * bool(attribute) + SUFFIX)
     return golden_path(game.name)
 
 
@@ -109,17 +113,13 @@ def differences(game: Game, path: Path) -> Iterator[tuple[str, int | None]]:
             return
 
 
-def _player(
-    game: Game, seed: int
-) -> Callable[[Callable[[list[int]], int | None]], Iterator[tuple[_Shown, int | None]]]:
+def _player(game: Game, seed: int) -> Callable[[Chooser], Iterator[tuple[_Shown, int | None]]]:
     """A function that plays one game with moves of a chooser, and yields (position, the move that led there)."""
     rules = game.native
     return lambda choose: _native(rules, seed, choose) if rules is not None else _wrapped(game, seed, choose)
 
 
-def _native(
-    rules: NativeGame, seed: int, choose: Callable[[list[int]], int | None]
-) -> Iterator[tuple[_Shown, int | None]]:
+def _native(rules: NativeGame, seed: int, choose: Chooser) -> Iterator[tuple[_Shown, int | None]]:
     state, action, over = rules.initial(torch.tensor([seed])), None, False
     reward = [0.0] * rules.spec.num_players
     while True:
@@ -133,7 +133,7 @@ def _native(
         state, reward, over = played.state, (played.reward[0] + 0.0).tolist(), bool(played.terminated[0])
 
 
-def _wrapped(game: Game, seed: int, choose: Callable[[list[int]], int | None]) -> Iterator[tuple[_Shown, int | None]]:
+def _wrapped(game: Game, seed: int, choose: Chooser) -> Iterator[tuple[_Shown, int | None]]:
     """The same through an environment; after the end no moves are shown, for the next episode has begun."""
     environment = game.environment(1, 0)
     try:

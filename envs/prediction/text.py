@@ -1,6 +1,6 @@
 """A text as a game, `text:CORPUS`: what is seen is the last bytes, the move is the next one, 1 for the right one.
 
-    text:zen               the Zen of Python, 857 bytes, which every Python brings (the module `this`)
+    text:zen               the Zen of Python, 856 bytes, which every Python brings (the module `this`)
     text:tz                the time-zone rules of the world, 110 kB, which the package tzdata or the system brings
     text:PATH              any file of yours
     text:zen:context=64:length=16

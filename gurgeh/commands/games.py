@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     if args.games_command == "new":
         return _new(console, args)
     if args.games_command == "check":
-        return _check(console, args) if args.game else _check_all(console, args)
+        return _check(console, args)
     if args.games_command == "play":
         return _play(args)
     if args.games_command == "splits":
@@ -235,86 +235,14 @@ def _new(console: Console, args: argparse.Namespace) -> int:
 
 
 def _check(console: Console, args: argparse.Namespace) -> int:
-    from rich.markup import escape
+    from gurgeh.checking import Effort, check_all, check_one
 
-    from envs import playthrough, registry
-    from envs.check import check
-
-    _sizes(args)
-    game = registry.make(args.game)
-    path = playthrough.path_of(game)
-    if args.record:
-        if not (game.native and not registry.is_foreign(game.name)) and not path.name.endswith(".playthrough.json"):
-            raise ValueError(f"{args.game} is a package's: --record is for a file of yours")
-        if not path.parent.is_dir():
-            raise ValueError(
-                f"{args.game} is a game of the installation, whose recorded games are not in {path.parent}"
-            )
-        if not path.is_file() or not _is_of_version(path, game.spec.version):
-            playthrough.write(game, path)
-            console.print(f"recorded {path}", markup=False)
-    report = check(game, args.copies, args.moves, args.seed)
-    for result in report.results:
-        broken = any(finding.broken for finding in result.findings)
-        if result.skipped is not None:
-            console.print(f"[dim]–  {result.check}: {escape(result.skipped)}[/dim]")
-        elif not result.findings:
-            console.print(f"[green]✓[/green]  {result.check}")
-        else:
-            console.print(f"[red]✗[/red]  {result.check}" if broken else f"[yellow]?[/yellow]  {result.check}")
-        for finding in result.findings:
-            console.print(f"   {escape(str(finding))}")
-    broken = sum(finding.broken for _, finding in report.findings())
-    if broken:
-        console.print(f"[red]{escape(args.game)} breaks the contract: {broken} finding{'s' * (broken > 1)}[/red]")
-        return 2
-    console.print(f"[green]{escape(args.game)} keeps the contract[/green]")
-    return 0
-
-
-def _check_all(console: Console, args: argparse.Namespace) -> int:
-    """Every native game and plug-in, a line each."""
-    from rich.markup import escape
-
-    from envs import registry
-    from envs.check import check
-
-    _sizes(args)
+    effort = Effort(args.copies, args.moves, args.seed)
+    if args.game:
+        return check_one(console, args.game, effort, args.record)
     if args.record:
         raise ValueError("--record is for one game: name it")
-    broken = 0
-    for origin, names, _ in registry.groups():
-        for name in names if origin in ("native", "plug-ins") else ():
-            try:
-                game = registry.make(name)
-            except registry.MissingExtraError as error:
-                console.print(f"[dim]–  {name}: {escape(str(error))}[/dim]")
-                continue
-            report = check(game, args.copies, args.moves, args.seed)
-            first = next((f"{check}: {finding}" for check, finding in report.findings() if finding.broken), None)
-            broken += first is not None
-            passed = sum(result.skipped is None and not result.findings for result in report.results)
-            if first:
-                console.print(f"[red]✗[/red]  {name}: {escape(first)}")
-            else:
-                console.print(f"[green]✓[/green]  {name}: {passed} of {len(report.results)} checks apply")
-    if broken:
-        console.print(f"[red]{broken} break{'s' * (broken == 1)} the contract[/red]")
-    return 2 if broken else 0
-
-
-def _sizes(args: argparse.Namespace) -> None:
-    if args.copies < 1 or args.moves < 1:
-        raise ValueError(f"--copies and --moves must be at least 1, found {args.copies} and {args.moves}")
-
-
-def _is_of_version(path: Any, version: int) -> bool:
-    import json
-
-    try:
-        return json.loads(path.read_text())["version"] == version
-    except (ValueError, KeyError, TypeError):
-        return False
+    return check_all(console, effort)
 
 
 def _play(args: argparse.Namespace) -> int:
