@@ -57,7 +57,7 @@ class Matrix:
 
     def __init__(self, name: str, rounds: int):
         table = TABLES[name]
-        self.rounds, self.payoffs = rounds, torch.tensor(table.payoffs)  # [A, A, 2] float32
+        self.rounds, self.payoffs = rounds, torch.tensor(table.payoffs, dtype=torch.float32)  # [A, A, 2]
         self.num_moves = len(table.moves)
         highest, lowest = float(self.payoffs.max()), float(self.payoffs.min())
         self.spec = GameSpec(
