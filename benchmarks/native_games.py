@@ -4,7 +4,8 @@
 
 A position is one step of one copy: choosing a random legal move, playing it, the reward and the end, auto-reset, and
 what the next mover sees and may do. One thread on the CPU. The recorded run is
-benchmarks/results/2026-11-22-native-games.json, its table in docs/games.md.
+benchmarks/results/2026-11-22-native-games.json, that of later games 2026-11-23-native-games-more.json beside it (0.7
+seconds each); the table is in docs/games.md.
 """
 
 from __future__ import annotations

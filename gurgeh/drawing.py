@@ -155,13 +155,14 @@ class Drawer:
     def _numbers(self, observation: Tensor) -> RenderableType:
         """Numbers with bars; a full bar is the largest that was seen so far."""
         values = observation.double().flatten()
-        self._largest = values.abs() if self._largest is None else torch.maximum(self._largest, values.abs())
+        largest = values.abs() if self._largest is None else torch.maximum(self._largest, values.abs())
+        self._largest = largest
         shown = range(len(values))
         if len(values) > MOST_NUMBERS:  # a one-hot or a long vector: what is not zero
             shown = values.nonzero()[:MOST_NUMBERS, 0].tolist()
         table = Table.grid(padding=(0, 1))
         for i in shown:
-            share = float(values[i] / self._largest[i].clamp(min=1e-12))
+            share = float(values[i] / largest[i].clamp(min=1e-12))
             length = round(abs(share) * BAR / 2)
             bar = ("█" * length).rjust(BAR // 2) + "│" + " " * (BAR // 2) if share < 0 else (
                 " " * (BAR // 2) + "│" + ("█" * length).ljust(BAR // 2))  # fmt: skip

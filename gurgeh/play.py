@@ -57,6 +57,8 @@ def find_move(text: str, game: Game, legal: list[int]) -> int:
     labels = {action_label(spec, action).lower(): action for action in range(spec.num_actions)}
     wanted = " ".join(text.lower().split())
     action = labels.get(wanted, labels.get(f"cell {wanted}", labels.get(f"column {wanted}")))
+    if action is None and len(text) == 1 and not text.isdigit():
+        action = labels.get(f"byte {ord(text)}")
     if action is None and wanted.isdigit() and int(wanted) < spec.num_actions:
         action = int(wanted)
     if action is None:
@@ -164,7 +166,10 @@ class Table:
         shown = []
         for action, label in labels.items():
             short = label.removeprefix("cell ") if cells else label.removeprefix("column ")
-            shown.append(short if cells or short == str(action) else f"{action} {short}")
+            if label == f"byte {action}":
+                short = chr(action) if chr(action).isprintable() and action not in (32, 44) else str(action)
+            plain = cells or short == str(action) or label == f"byte {action}"
+            shown.append(short if plain else f"{action} {short}")
         rest = f" ... {len(shown) - most} more (m lists all)" if len(shown) > most else ""
         what = "cells (row column)" if cells else "moves"
         self.console.print(Text(f"{what}: {', '.join(shown[:most])}{rest}", style="dim"))

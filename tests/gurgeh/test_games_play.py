@@ -84,6 +84,8 @@ def test_hidden_moves_stay_hidden(capsys):
 
 def test_one_player_vectors_pixels_and_text(capsys):
     assert "reward 1" in played(["CartPole-v1", "--moves", "0,1,1"], capsys)
+    shown = played(["text:zen", "--moves", "t,97"], capsys)
+    assert "10, 32, !, " in shown
     shown = played(["cottage", "--moves", "go north, go south, wait"], capsys)
     assert "You are in the kitchen." in shown
     assert "You can go south, go down" in shown
@@ -99,6 +101,8 @@ def test_moves_are_found_by_number_label_and_beginning():
         find_move("take lamp", game, legal)
     with pytest.raises(ValueError, match="is no move"):
         find_move("fly", game, legal)
+    text = registry.make("text:zen")
+    assert find_move("a", text, [97, 104]) == find_move("97", text, [97]) == 97
     assert list(scripted("a, b c ,, # d")) == ["a", "b c"]
 
 
