@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from envs.game import GameSpec, ObservationKind
+from envs.tokens import PADDING, VOCABULARY
 
 if TYPE_CHECKING:
     from agents.network import NetworkConfig
 
 BOARD_PLANES = 2  # mine, theirs
 PIXEL_SIDE = 84  # pixel observations are resized to this square
+TOKEN_WIDTH, LAST_TOKENS, WORD = 32, 16, 5  # of the encoder of texts: embedding, last tokens read by place, filter
 
 
 def label_seed(seed: int, *labels: str) -> int:
@@ -195,10 +197,42 @@ class PixelEncoder(nn.Module):
         return self.out(image.flatten(1)).unflatten(1, (self.num_tokens, self.width))
 
 
+class TokenEncoder(nn.Module):
+    """Texts [B, N] of tokens (envs.tokens) -> [B, L, D]; nothing of it belongs to one game.
+
+    Two readings of the embedded tokens are added: the last `LAST_TOKENS`, each place with weights of its own (Bengio et
+    al. 2003), which says what comes next; and for every filter of `WORD` neighbours its strongest answer anywhere (Kim
+    2014), which says what the text speaks of. Padding is nothing.
+    """
+
+    def __init__(self, config: NetworkConfig, num_tokens: int, seed: int):
+        super().__init__()
+        self.num_tokens, self.width = num_tokens, config.width
+        noise = torch.randn(VOCABULARY, TOKEN_WIDTH, generator=torch.Generator().manual_seed(label_seed(seed, "bytes")))
+        self.embedding = nn.Parameter(noise)
+        self.last = seeded(nn.Linear(LAST_TOKENS * TOKEN_WIDTH, config.hidden), seed, "last tokens")
+        self.words = seeded(nn.Linear(WORD * TOKEN_WIDTH, 2 * TOKEN_WIDTH), seed, "words")
+        self.speaks = seeded(nn.Linear(2 * TOKEN_WIDTH, config.hidden), seed, "speaks")
+        self.out = seeded(nn.Linear(config.hidden, num_tokens * config.width), seed, "tokens out")
+
+    def add_game(self, spec: GameSpec, index: int) -> None:
+        """Texts of all lengths are read alike."""
+
+    def forward(self, index: int, text: Tensor) -> Tensor:
+        """text [B, N], any integer type -> latent [B, L, D]."""
+        text = text.long()
+        read = F.embedding(text, self.embedding) * (text != PADDING)[:, :, None]  # [B, N, E]
+        read = F.pad(read, (0, 0, max(0, LAST_TOKENS - text.shape[1]), 0))  # in front
+        found = F.relu(self.words(read.unfold(1, WORD, 1).flatten(2))).amax(1)  # [B, 2 E]
+        hidden = F.relu(self.last(read[:, -LAST_TOKENS:].flatten(1)) + self.speaks(found))
+        return self.out(hidden).unflatten(1, (self.num_tokens, self.width))
+
+
 KINDS = {
     ObservationKind.GRID: GridEncoder,
     ObservationKind.VECTOR: VectorEncoder,
     ObservationKind.PIXELS: PixelEncoder,
+    ObservationKind.TOKENS: TokenEncoder,
 }
 
 
@@ -221,7 +255,7 @@ class Encoders(nn.Module):
         if slot not in self.by_kind:
             self.by_kind[slot] = KINDS[kind](self.config, self.num_tokens, self.seed)
         encoder = self.by_kind[slot]
-        assert isinstance(encoder, GridEncoder | VectorEncoder | PixelEncoder)
+        assert isinstance(encoder, GridEncoder | VectorEncoder | PixelEncoder | TokenEncoder)
         encoder.add_game(spec, index)
         self.slot[index] = slot
 

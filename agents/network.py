@@ -28,6 +28,7 @@ from agents.trunks import known_trunk, make_trunk
 from envs.game import GameSpec
 
 CORE_PLAYERS = 2  # most players that need no head of their own for the next mover
+COMMAND = "command "  # keys of actions that are commands in words (games with text)
 ACTION_BLOCK = 64  # rows of the policy table come in blocks of at least this many, so that products keep their shape
 
 
@@ -178,6 +179,25 @@ class MultiGameNetwork(nn.Module):
             noise = torch.randn(rows, self.trunk.condition_width, generator=generator(self.seed, "embedding", label))
             self.action_blocks.append(nn.Parameter(noise * 0.5))
             capacity += rows
+        for key in new:
+            if key.startswith(COMMAND):
+                self._begin_with_words(key)
+
+    @torch.no_grad()
+    def _begin_with_words(self, key: str) -> None:
+        """A command in words begins as the sum of its words, so that commands with words in common begin alike."""
+        words, row = key.removeprefix(COMMAND).split(), self.action_index[key]
+        block, scale = 0, max(1, len(words)) ** -0.5
+        while row >= len(self.action_blocks[block]):
+            row -= len(self.action_blocks[block])
+            block += 1
+        head = self.core.weight if block == 0 else self.policy_blocks[block - 1].weight
+        for table, label, spread in (
+            (self.action_blocks[block], "word", 0.5),
+            (head, "word policy", 0.1 * (2 / self.config.hidden) ** 0.5),
+        ):
+            drawn = [torch.randn(table.shape[1], generator=generator(self.seed, label, word)) for word in words]
+            table[row] = (spread * scale * torch.stack(drawn).sum(0)).to(table.device)
 
     def _apply(self, fn, recurse: bool = True):
         super()._apply(fn, recurse)

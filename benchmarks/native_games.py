@@ -4,7 +4,8 @@
 
 A position is one step of one copy: choosing a random legal move, playing it, the reward and the end, auto-reset, and
 what the next mover sees and may do. One thread on the CPU. The recorded run is
-benchmarks/results/2026-11-22-native-games.json, its table in docs/games.md.
+benchmarks/results/2026-11-22-native-games.json, that of later games 2026-11-23-native-games-more.json beside it (0.7
+seconds each); the table is in docs/games.md.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from envs.batch import NativeEnvironment  # noqa: E402
 
 GAMES = (
     "tictactoe", "connect_four", "mnk:4x4x3:gravity", "mnk:9x9x5", "hex:5", "hex:11", "othello:8", "breakthrough:8x8",
-    "go:5", "go:9", "2048", "catch:5x10", "pig:3", "twin:1:connect_four", "scrambled:1:connect_four",
+    "go:5", "go:9", "2048", "catch:5x10", "pig:3", "mnk3:4x4x3", "kuhn", "matrix:rps:10", "pendulum:5", "text:zen",
+    "digits:4", "motion:pendulum", "cottage", "twin:1:connect_four", "scrambled:1:connect_four",
 )  # fmt: skip
 SIZES = (1, 64, 4096)
 

@@ -30,6 +30,7 @@ CHECKS: dict[str, Callable[[Trial], Iterator[Finding]]] = {
     "symmetries": contract_boards.symmetries,
     "pure rules": contract.purity,
     "chance": contract.chance,
+    "golden playthrough": contract.golden,
 }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from envs import playthrough
 from envs.contract_boards import symmetry_tables
 from envs.game import ObservationKind, Timestep, episode_seed, has_explicit_chance
 from envs.trial import Finding, Play, Skip, Trial, clone, equal, first_row, guard, random_move, rows_equal
@@ -298,6 +299,16 @@ def chance(trial: Trial) -> Iterator[Finding]:
             f"outcome {outcome} was drawn {int(seen[outcome])} times, chances() announced {expected[outcome]:.1f}",
             "Draw with the announced probabilities: derive from envs.chance.Chance",
         )
+
+
+def golden(trial: Trial) -> Iterator[Finding]:
+    """Recorded games are played again as they were."""
+    path = playthrough.path_of(trial.game)
+    if not path.is_file():
+        raise Skip("no recorded games (`gurgeh games check --record` writes them)")
+    for problem, move in guard(lambda: list(playthrough.differences(trial.game, path)), f"playing {path.name}", None):
+        advice = "Raise `version` and record anew (--record) if the game is meant to have changed; else restore it"
+        yield Finding(problem, advice, step=move)
 
 
 def _middle(trial: Trial) -> int:

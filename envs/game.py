@@ -29,7 +29,7 @@ class ObservationKind(enum.StrEnum):
     GRID = "grid"  # [C, H, W] planes; plane 0 is mine and plane 1 theirs when `GameSpec.board_planes`
     PIXELS = "pixels"  # [C, H, W] of uint8
     VECTOR = "vector"  # [N]
-    TOKENS = "tokens"  # [N] of int64
+    TOKENS = "tokens"  # [N] of the vocabulary of envs.tokens, int16
 
 
 @dataclasses.dataclass(frozen=True)

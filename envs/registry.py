@@ -1,14 +1,14 @@
 """From a name, a file or an installed package to a game.
 
-    tictactoe                      native rules, one file of envs/boards/ each
-    hex:5, mnk:4x4x3:gravity       FAMILY:SETTINGS: native rules with settings, one file of envs/boards/ a family
+    tictactoe                      native rules, one file of envs/boards/ each (or of the other folders of NATIVE)
+    hex:5, mnk:4x4x3:gravity       FAMILY:SETTINGS: native rules with settings, one file of those folders a family
     CartPole-v1                    any Gymnasium id
     ale/Pong, ale/Pong:100k        PREFIX/NAME[:PRESET]: the adapter envs/adapters/PREFIX.py
     my_game.py, my_game.py:Name    a file of the user's
     anything                       offered by an installed package under the entry-point group `gurgeh.games`
 
-Nothing is listed by hand here: native games and adapters are found by their files. A file of envs/boards/ offers one
-game as `GAME`, or a family of games by four names:
+Nothing is listed by hand here: native games and adapters are found by their files. A file of envs/boards/ and the like
+offers one game as `GAME`, or a family of games by four names:
 
     FAMILY = "hex"                         what its names begin with
     SYNTAX = "hex:N with N from 2 to 19"   shown when settings are not understood
@@ -36,10 +36,15 @@ from typing import Any
 
 import envs.adapters
 import envs.boards
+import envs.hidden
+import envs.physics
+import envs.prediction
+import envs.words
 from envs.batch import NativeEnvironment
 from envs.game import Environment, Game, GameSpec, MissingExtraError, installed
 
 GROUP = "gurgeh.games"
+NATIVE = (envs.boards, envs.hidden, envs.prediction, envs.physics, envs.words)  # folders of native games
 FALLBACK = "gymnasium"  # the adapter that is asked for names without a prefix
 NATIVE_METHODS = ("initial", "legal", "to_play", "observe", "play")
 
@@ -178,6 +183,8 @@ def _from_family(family: ModuleType, settings: str) -> Game:
     """A game of a family, under its canonical name."""
     try:
         rules = family.make(settings)
+    except MissingExtraError:
+        raise
     except ValueError as error:
         given = f"{family.FAMILY}:{settings}" if settings else family.FAMILY
         raise ValueError(f"{given!r}: {error}; write {family.SYNTAX}") from error
@@ -270,21 +277,22 @@ def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
 
 @functools.cache
 def _board_modules() -> tuple[ModuleType, ...]:
-    """Every file of envs/boards/."""
+    """Every file of the folders of native games."""
     return tuple(
-        importlib.import_module(f"envs.boards.{found.name}") for found in pkgutil.iter_modules(envs.boards.__path__)
-    )
+        importlib.import_module(f"{folder.__name__}.{found.name}")
+        for folder in NATIVE for found in pkgutil.iter_modules(folder.__path__)
+    )  # fmt: skip
 
 
 @functools.cache
 def _native_modules() -> dict[str, str]:
-    """Module by game, for every file of envs/boards/ with a GAME."""
+    """Module by game, for every native file with a GAME."""
     return {module.GAME.spec.name: module.__name__ for module in _board_modules() if hasattr(module, "GAME")}
 
 
 @functools.cache
 def _families() -> dict[str, ModuleType]:
-    """Module by what its games' names begin with, for every file of envs/boards/ with a FAMILY."""
+    """Module by what its games' names begin with, for every native file with a FAMILY."""
     return {module.FAMILY: module for module in _board_modules() if hasattr(module, "FAMILY")}
 
 

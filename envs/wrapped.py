@@ -16,7 +16,13 @@ from torch import Tensor
 from envs.batch import first_seeds, next_seeds
 from envs.game import GameSpec, Timestep
 
-NUMPY_TYPE = {torch.uint8: np.uint8, torch.float32: np.float32, torch.int64: np.int64, torch.bool: np.bool_}
+NUMPY_TYPE = {
+    torch.uint8: np.uint8,
+    torch.int16: np.int16,
+    torch.float32: np.float32,
+    torch.int64: np.int64,
+    torch.bool: np.bool_,
+}
 
 
 class WrappedEnvironment:

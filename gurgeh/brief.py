@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from envs.game import Game
 from envs.solver import solve
 from gurgeh.episodes import AnyPlayer, play_episodes
-from gurgeh.evaluate import EvaluationConfig, built_in, named_player, optimal_share
+from gurgeh.evaluate import EvaluationConfig, built_in, measures_of, named_player, optimal_share
 from gurgeh.goals import Goal
 from gurgeh.scores import summarize
 
 BRIEF_POSITIONS = 10_000  # most positions of a solved game that are judged: always the same sample of larger games
+BRIEF_MEASURED = 1024  # about as many held-out positions of a prediction game are looked at, always the same
 
 
 def brief_evaluation(
@@ -22,14 +23,19 @@ def brief_evaluation(
     config: EvaluationConfig,
     goals: Sequence[Goal] = (),
 ) -> dict[str, float | None]:
-    """Measure -> value for one game: `return` (of games for one), `optimal` and `optimal_raw` (solvable games),
-    `score_against_random` (all others), and what the goals for this game name, as `Goal.key` writes it.
+    """Measure -> value for one game: `return` (of games for one) with the measures of prediction games, `optimal` and
+    `optimal_raw` (solvable games), `score_against_random` (all others), and what the goals for this game name, as
+    `Goal.key` writes it.
 
     seed: of the episodes. config: how opponents that are runs play.
     """
     seats = game.spec.num_players
     if seats == 1:
-        return {"return": _summary(game, [player], num_episodes, seed)["return"]["mean"]}
+        measured = {} if game.native is None else measures_of(player, game.native, limit=BRIEF_MEASURED)
+        return {
+            "return": _summary(game, [player], num_episodes, seed)["return"]["mean"],
+            **{name: measure.finite() for name, measure in measured.items()},
+        }
     found: dict[str, float | None] = {}
     if game.native is not None and game.spec.solvable:
         judged = optimal_share(player, solve(game.native).sample(BRIEF_POSITIONS))

@@ -11,12 +11,13 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
+from envs import tokens
 from envs.game import GameSpec, ObservationKind
 from gurgeh.records import Episode, Header
 from gurgeh.replay import Frame
 
 STONES = ("X", "O")
-STONE_STYLES = ("bold bright_red", "bold bright_cyan")
+STONE_STYLES = ("bold bright_red", "bold bright_cyan", "bold bright_yellow", "bold bright_green")
 # One colour a plane, apart from each other on dark and light backgrounds, repeated when there are more planes.
 PALETTE = (
     (64, 160, 255), (255, 200, 60), (240, 90, 90), (110, 220, 120), (200, 130, 255), (255, 150, 80), (90, 220, 220),
@@ -30,11 +31,31 @@ BAR = 16  # characters
 class Drawer:
     """Draws the frames of one episode in order; it remembers the last one, to mark what is new."""
 
-    def __init__(self, spec: GameSpec, header: Header, episode: Episode, color: bool, size: tuple[int, int] = (64, 24)):
-        """size: most characters (width, height) of an image."""
-        self.spec, self.header, self.episode, self.color, self.size = spec, header, episode, color, size
+    def __init__(
+        self,
+        spec: GameSpec,
+        header: Header | None,
+        episode: Episode | None,
+        color: bool,
+        size: tuple[int, int] = (64, 24),
+    ):
+        """header, episode: None where only positions are drawn. size: most characters (width, height) of an image."""
+        self.spec, self.color, self.size = spec, color, size
+        self._record = header, episode
         self._before: Tensor | None = None  # occupied cells of the last frame
         self._largest: Tensor | None = None  # of each number so far
+
+    @property
+    def header(self) -> Header:
+        """Of the recorded episode."""
+        assert self._record[0] is not None, "only positions are drawn"
+        return self._record[0]
+
+    @property
+    def episode(self) -> Episode:
+        """The recorded one."""
+        assert self._record[1] is not None, "only positions are drawn"
+        return self._record[1]
 
     def draw(self, frame: Frame) -> RenderableType:
         """The position on the left, the player's thoughts on the right."""
@@ -43,12 +64,13 @@ class Drawer:
         wide = self.spec.observation.kind is ObservationKind.PIXELS
         grid.add_column(no_wrap=True, min_width=self.size[0] if wide else None)
         grid.add_column()
-        grid.add_row(self._position(frame), self._thoughts(frame))
+        grid.add_row(self.position(frame), self._thoughts(frame))
         return Group(self._title(frame), grid, "")
 
-    def _position(self, frame: Frame) -> RenderableType:
+    def position(self, frame: Frame) -> RenderableType:
+        """What is seen; of the frame only the observation and who is to move."""
         kind = self.spec.observation.kind
-        if kind is ObservationKind.GRID and self.spec.board_planes and self.spec.num_players == 2:
+        if kind is ObservationKind.GRID and self.spec.board_planes and self._stones(frame) is not None:
             return self._board(frame)
         if kind is ObservationKind.GRID:
             return self._planes(frame.observation)
@@ -56,12 +78,25 @@ class Drawer:
             return self._pixels(frame.observation)
         if kind is ObservationKind.VECTOR:
             return self._numbers(frame.observation)
-        return Text(" ".join(map(str, frame.observation.tolist())))
+        return Text(tokens.decode(frame.observation))
+
+    def _stones(self, frame: Frame) -> Tensor | None:
+        """[P, H, W] bool by seat, from what the mover sees; None where it does not say whose a stone is.
+
+        For two: mine, theirs. For more, planes 2 and on are the other seats' one by one, beginning with the next.
+        """
+        seats, planes = self.spec.num_players, frame.observation > 0
+        if seats == 2:
+            return planes[:2] if frame.to_play == 0 else planes[:2].flip(0)
+        if len(planes) < seats + 1:
+            return None
+        return torch.cat([planes[:1], planes[2 : seats + 1]]).roll(frame.to_play, 0)
 
     def _board(self, frame: Frame) -> Text:
         """Stones by seat; the newest in brackets."""
-        planes = frame.observation[:2] > 0
-        stones = planes if frame.to_play == 0 else planes.flip(0)  # by seat instead of mine and theirs
+        stones = self._stones(frame)
+        assert stones is not None, "asked before"
+        marks = STONES if len(stones) == 2 else [str(seat) for seat in range(len(stones))]
         taken = stones.any(0)
         new = taken & ~self._before if self._before is not None else torch.zeros_like(taken)
         self._before = taken
@@ -71,10 +106,11 @@ class Drawer:
         for row in range(height):
             text.append(f"{row:>2} ", style="dim")
             for column in range(width):
-                seat = 0 if stones[0, row, column] else 1 if stones[1, row, column] else None
-                mark = "·" if seat is None else STONES[seat]
+                owners = stones[:, row, column].nonzero()
+                seat = int(owners[0]) if len(owners) else None
+                mark = "·" if seat is None else marks[seat]
                 shown = f"[{mark}]" if new[row, column] else f" {mark} "
-                text.append(shown, style="dim" if seat is None else STONE_STYLES[seat])
+                text.append(shown, style="dim" if seat is None else STONE_STYLES[seat % len(STONE_STYLES)])
             text.append("\n")
         return text
 
@@ -119,13 +155,14 @@ class Drawer:
     def _numbers(self, observation: Tensor) -> RenderableType:
         """Numbers with bars; a full bar is the largest that was seen so far."""
         values = observation.double().flatten()
-        self._largest = values.abs() if self._largest is None else torch.maximum(self._largest, values.abs())
+        largest = values.abs() if self._largest is None else torch.maximum(self._largest, values.abs())
+        self._largest = largest
         shown = range(len(values))
         if len(values) > MOST_NUMBERS:  # a one-hot or a long vector: what is not zero
             shown = values.nonzero()[:MOST_NUMBERS, 0].tolist()
         table = Table.grid(padding=(0, 1))
         for i in shown:
-            share = float(values[i] / self._largest[i].clamp(min=1e-12))
+            share = float(values[i] / largest[i].clamp(min=1e-12))
             length = round(abs(share) * BAR / 2)
             bar = ("█" * length).rjust(BAR // 2) + "│" + " " * (BAR // 2) if share < 0 else (
                 " " * (BAR // 2) + "│" + ("█" * length).ljust(BAR // 2))  # fmt: skip
@@ -213,8 +250,8 @@ class Drawer:
 
 
 def action_label(spec: GameSpec, action: int) -> str:
-    """The action's key, without the game's name before it."""
-    return spec.keys()[action].removeprefix(f"{spec.name} ")
+    """The action's key, without the game's name before it, or that it is a command."""
+    return spec.keys()[action].removeprefix(f"{spec.name} ").removeprefix("command ")
 
 
 def _entry(entries: Sequence, move: int):

@@ -19,19 +19,22 @@ from agents.bounds import at_least, at_most
 from agents.chance import ChanceRulesPlayer
 from agents.player import RandomPlayer, SolverPlayer, StatePlayer, TacticianPlayer
 from agents.rules import mcts_player, no_exact_rules
-from envs.game import Game, episode_seed, has_explicit_chance
+from envs.game import Game, NativeGame, episode_seed, has_explicit_chance
+from envs.prediction.score import Guess, Measure, Predict, is_measured, is_sequence
 from envs.reference_scores import reference
 from envs.solver import Solution, solve, take
 from gurgeh.bitbully_player import BitbullyPlayer, no_bitbully
 from gurgeh.episodes import DECISIONS, AnyPlayer, play_episodes, untouched_randomness
+from gurgeh.ngram import LONGEST, NgramPlayer
 from gurgeh.openspiel_player import OpenSpielPlayer, no_twin
 from gurgeh.records import Episode, Header, write_new, write_records
 from gurgeh.rundir import versions
 from gurgeh.scores import summarize
 
 JUDGED_POSITIONS = 100_000  # most positions of a solved game that an evaluation judges: a sample of larger games
+MEASURED_POSITIONS = 4096  # about as many held-out positions of a prediction game are looked at
 # Opponents that need no run; the last two need an extra.
-BUILT_IN = ("random", "perfect", "tactician1", "tactician2", "mcts:N", "openspiel-mcts:N", "bitbully")
+BUILT_IN = ("random", "perfect", "tactician1", "tactician2", "mcts:N", "ngram:N", "openspiel-mcts:N", "bitbully")
 _SEARCHES = ("mcts", "openspiel-mcts")  # those that take a number of simulations
 
 
@@ -132,9 +135,37 @@ class Evaluation:
     game: Game
     players: tuple[str, ...]
     seed: int
-    summary: dict[str, Any]  # see `summarize`; with `optimal`, `optimal_raw` and `positions` for solved games, and
-    # `human_normalized` (mean, low, high) where `envs.reference_scores` has a game
+    summary: dict[str, Any]
+    """See `summarize`; with `optimal`, `optimal_raw` and `positions` for solved games, `measures` for prediction, and
+    `human_normalized` (mean, low, high) where `envs.reference_scores` has a game."""
     episodes: list[Episode]
+
+
+def predictor(player: AnyPlayer, game: NativeGame, seed: int = 0, batch: int = 1024) -> Predict:
+    """What `player` does in any states of `game`, as a game with measures asks it; row r of a question has the seed of
+    (seed, r)."""
+
+    def predict(states: Any) -> Guess:
+        parts = []
+        with untouched_randomness():
+            for rows in torch.arange(len(states[0])).split(batch):
+                seeds = torch.as_tensor(episode_seed(seed, rows.numpy(), DECISIONS))
+                state = take(states, rows)
+                if isinstance(player, StatePlayer):
+                    decision = player.act_on_state(state, seeds)
+                else:
+                    decision = player.act(game.observe(state), game.legal(state), game.to_play(state), seeds)
+                parts.append((decision.action, decision.policy, decision.prior))
+        return Guess(*(None if some[0] is None else torch.cat(some) for some in zip(*parts)))  # pyright: ignore
+
+    return predict
+
+
+def measures_of(
+    player: AnyPlayer, game: NativeGame, seed: int = 0, limit: int = MEASURED_POSITIONS
+) -> dict[str, Measure]:
+    """The measures of a game that has some (`envs.prediction.score`), of about `limit` positions; empty for others."""
+    return game.measure(predictor(player, game, seed), limit) if is_measured(game) else {}
 
 
 def opponents_of(game: Game, names: Sequence[str] = ()) -> list[str]:
@@ -148,9 +179,10 @@ def opponents_of(game: Game, names: Sequence[str] = ()) -> list[str]:
 def is_built_in(name: str) -> bool:
     """Whether `name` is one of `BUILT_IN`, N being any number of simulations.
 
-    ValueError for an mcts without a number of simulations.
+    ValueError for an mcts or an ngram without its number.
     """
-    return mcts_simulations(name) is not None or (name in BUILT_IN and ":" not in name)
+    known = mcts_simulations(name) is not None or ngram_order(name) is not None
+    return known or (name in BUILT_IN and ":" not in name)
 
 
 def mcts_simulations(name: str) -> int | None:
@@ -160,6 +192,16 @@ def mcts_simulations(name: str) -> int | None:
         return None
     if not re.fullmatch(r"[1-9][0-9]*", number):
         raise ValueError(f"{name!r}: write {kind}:N with N simulations a move, N at least 1, for example {kind}:200")
+    return int(number)
+
+
+def ngram_order(name: str) -> int | None:
+    """The N of `ngram:N`; None for other names. ValueError where N is not offered."""
+    kind, _, number = name.partition(":")
+    if kind != "ngram":
+        return None
+    if not re.fullmatch(r"[0-9]+", number) or not 1 <= int(number) <= LONGEST:
+        raise ValueError(f"{name!r}: write ngram:N with N from 1 to {LONGEST}, the symbol that is predicted included")
     return int(number)
 
 
@@ -173,10 +215,14 @@ def refusal(name: str, game: Game) -> str | None:
         return no_exact_rules(game.spec, game.native) or (
             no_twin(game.spec.name) if name.startswith("openspiel") else None
         )
+    if ngram_order(name) is not None:
+        return None if is_sequence(game.native) else f"{name} predicts symbols, which {game.name} is not about"
     if name == "perfect" and not (game.spec.solvable and game.native):
         return f"{game.name} has no perfect player: its spec does not say solvable=True, native=True"
     if name.startswith("tactician") and (game.native is None or game.spec.num_players != 2):
         return f"a tactician needs a game for two with native rules, which {game.name} is not; use random"
+    if name.startswith("tactician") and not game.spec.perfect_information:
+        return f"a tactician would see what is hidden in {game.name}; use random"
     return None
 
 
@@ -192,6 +238,9 @@ def built_in(name: str, game: Game) -> AnyPlayer:
         return RandomPlayer(game.spec)
     if name == "bitbully":
         return BitbullyPlayer()
+    order = ngram_order(name)
+    if order is not None and is_sequence(game.native):
+        return NgramPlayer(game.native, order)
     simulations = mcts_simulations(name)
     if simulations is not None and name.startswith("openspiel"):
         return OpenSpielPlayer(game.native, simulations)
@@ -248,7 +297,16 @@ def evaluate_game(
         evaluations[0].summary.update(
             positions=len(solution), optimal=found.share, optimal_raw=found.prior_share
         )  # fmt: skip
+    if is_measured(game.native):
+        measures = measures_of(player, game.native, seed)
+        evaluations[0].summary["measures"] = {name: _finite(measure) for name, measure in measures.items()}
     return evaluations
+
+
+def _finite(measure: Measure) -> dict[str, Any]:
+    """As JSON values; infinite, where an answer was held impossible, becomes the text "infinite"."""
+    return {key: "infinite" if value in (float("inf"), -float("inf")) else value
+            for key, value in measure._asdict().items()}  # fmt: skip
 
 
 def save_evaluation(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-MEASURES = ("return", "optimal", "win", "draw", "loss", "score")
+from envs.prediction.score import NAMES
+
+MEASURES = ("return", "optimal", "win", "draw", "loss", "score", *NAMES)
+ALONE = ("return", "optimal", *NAMES)  # that need no opponent
 FORM = re.compile(
-    r"(?P<game>\S+) (?P<measure>[a-z]+)(?: against (?P<opponent>\S+))? (?P<sign>>=|<=) (?P<bound>-?[0-9.]+)"
+    r"(?P<game>\S+) (?P<measure>[a-z_0-9]+)(?: against (?P<opponent>\S+))? (?P<sign>>=|<=) (?P<bound>-?[0-9.]+)"
 )
 
 
@@ -68,7 +71,7 @@ def check_stop(goals: list[str], stop_after_met: int, evaluate_every_updates: in
     if not evaluate_every_updates:
         raise ValueError("schedule.stop_after_met needs short evaluations: logging.evaluate_every_updates is 0")
     for goal in map(parse_goal, goals):
-        if goal.measure not in ("return", "optimal") and goal.opponent is None:
+        if goal.measure not in ALONE and goal.opponent is None:
             raise ValueError(
                 f"schedule.stop_after_met needs to know whom `{goal.game} {goal.measure}` is against: write "
                 f"{goal.game} {goal.measure} against OPPONENT {goal.sign} {goal.bound:g}"
@@ -80,6 +83,11 @@ def _find(goal: Goal, report: dict[str, Any]) -> float | None:
         if entry["game"] != goal.game or (goal.opponent is not None and goal.opponent not in entry["players"][1:]):
             continue
         value = entry["summary"].get(goal.measure)
+        if goal.measure in NAMES:
+            measure = entry["summary"].get("measures", {}).get(goal.measure, {})
+            value = measure.get("raw") if measure.get("search") is None else measure["search"]
+            if isinstance(value, str):  # infinite
+                return None
         if value is not None:
             return float(value["mean"] if isinstance(value, dict) else value)
     return None

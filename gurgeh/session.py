@@ -14,6 +14,7 @@ from agents.replay import ring_length
 from envs import registry
 from envs.check import check
 from envs.game import Game
+from envs.prediction.score import NAMES, is_measured
 from gurgeh.config import RunConfig
 from gurgeh.configure import load_config, to_dict
 from gurgeh.evaluate import BUILT_IN, built_in, is_built_in, refusal
@@ -112,6 +113,8 @@ def _check_goal(goal: Goal, game: Game) -> None:
     what, spec = f"the goal `{goal.game} {goal.measure}`", game.spec
     if goal.measure == "optimal" and (goal.opponent is not None or not (spec.solvable and game.native)):
         raise ValueError(f"{what} is for solvable native games, and against nobody")
+    if goal.measure in NAMES and (goal.opponent is not None or not is_measured(game.native)):
+        raise ValueError(f"{what} is for games of prediction, and against nobody")
     if goal.opponent is None:
         if goal.measure == "return" and spec.num_players > 1:
             raise ValueError(f"{what} needs to know against whom: write {goal.game} return against OPPONENT")

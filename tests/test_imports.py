@@ -17,7 +17,7 @@ FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("
 OURS_ALLOWED = {  # DESIGN: who may know whom
     "envs": ("envs",),
     "search": ("search",),
-    "agents": ("agents", "search", "envs.game", "envs.batch", "envs.solver"),  # a perfect player needs a solved game
+    "agents": ("agents", "search", "envs.game", "envs.batch", "envs.solver", "envs.tokens"),  # solver: perfect players
     "monitor": ("monitor",),
     "gurgeh": PACKAGES,
 }
@@ -32,7 +32,7 @@ TORCH_IN_MONITOR = {"measures.py"}  # what looks into a network; the rest reads 
 EXTRAS = (
     "ale_py", "Box2D", "minatar", "pettingzoo", "pygame", "rlcard", "chess", "shimmy", "pyspiel", "open_spiel",
     "minigrid", "mpe2", "multi_agent_ale_py", "mujoco", "envpool", "ray", "plotly", "pandas", "pytest", "hypothesis",
-    "bitbully", "bitbully_databases",
+    "bitbully", "bitbully_databases", "sklearn",
 )  # fmt: skip
 UNPICKLERS = {"pickle", "cPickle", "dill", "joblib", "cloudpickle", "marshal", "shelve"}
 

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from gurgeh.evaluate import EvaluationConfig
 
 EPILOG = """\
-RUN is the directory of a run; or random, perfect, tactician1, tactician2, mcts:N, openspiel-mcts:N (OpenSpiel's own
-search; connect_four, tictactoe), bitbully (exact; connect_four), to measure what those reach.
+RUN is the directory of a run; or random, perfect, tactician1, tactician2, mcts:N, ngram:N (counts; text and digits),
+openspiel-mcts:N (OpenSpiel's own search; connect_four, tictactoe), bitbully (exact; connect_four), to measure what
+those reach.
 
   gurgeh evaluate runs/demo
   gurgeh evaluate runs/demo --game tictactoe --opponent perfect --simulations 0
@@ -23,6 +24,7 @@ search; connect_four, tictactoe), bitbully (exact; connect_four), to measure wha
   gurgeh evaluate runs/demo --game connect_four --rules --opponent mcts:200
   gurgeh evaluate runs/demo --game connect_four --opponent bitbully --opponent openspiel-mcts:1000
   gurgeh evaluate random --game CartPole-v1 --episodes 20 --save evaluations
+  gurgeh evaluate ngram:3 --game text:zen
 """
 
 
@@ -213,6 +215,10 @@ def print_report(report: dict[str, Any]) -> None:
     human = Table("game", box=box.SIMPLE_HEAD)
     for heading in ("random", "human", "human-normalised", "95 %"):
         human.add_column(heading, justify="right")
+    measured = Table("game", "held out", box=box.SIMPLE_HEAD)
+    for heading in ("positions", "with search" if simulations and report["step"] is not None else "played",
+                    "raw policy", "knowing nothing"):  # fmt: skip
+        measured.add_column(heading, justify="right")
     for entry in report["games"]:
         summary, scored = entry["summary"], "score" in entry["summary"]
         counts = " / ".join(str(summary[name]["count"]) for name in ("win", "draw", "loss")) if scored else ""
@@ -227,8 +233,11 @@ def print_report(report: dict[str, Any]) -> None:
         if known:
             share = _interval(summary["human_normalized"], percent=True)
             human.add_row(entry["game"], f"{known.random:,g}", f"{known.human:,g}", *share)
+        for name, found in summary.get("measures", {}).items():
+            shown = (_number(found[key]) for key in ("search", "raw", "reference"))
+            measured.add_row(entry["game"], name, str(found["positions"]), *shown)
     console.print(table)
-    for extra in (solved, human):
+    for extra in (solved, human, measured):
         if extra.row_count:
             console.print(extra)
     for entry in report["games"]:
@@ -244,6 +253,10 @@ def _interval(values: dict[str, Any], percent: bool = False) -> tuple[str, str]:
         for name in ("mean", "low", "high")
     )
     return mean + " %" * percent, f"{low} .. {high}"
+
+
+def _number(value: float | str | None) -> str:
+    return "-" if value is None else value if isinstance(value, str) else f"{value:.4f}"
 
 
 def _share(share: float | None, positions: int) -> str:

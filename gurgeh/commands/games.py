@@ -1,35 +1,79 @@
-"""`gurgeh games list | info NAME | check NAME_OR_FILE | splits`: what can be played, whether a new game keeps the
-rules, and which families of games are held out."""
+"""`gurgeh games list | info | new | check | play | splits`: what can be played, how to add to it, whether a new game
+keeps the contract, and which families of games are held out."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-HELP = "list the games, describe one, or check a new one against the contract"
+HELP = "list the games, describe, write, check or play one"
+CHECK_EPILOG = """\
+  gurgeh games check my_game.py             what is wrong with it, if anything
+  gurgeh games check my_game.py --record    the same, and record games that it must play alike for ever
+  gurgeh games check                        every native game and plug-in, one line each
+"""
+PLAY_EPILOG = """\
+A move is its number or its label; a cell also ROW COLUMN. m lists the moves, q quits.
+
+  gurgeh games play connect_four --opponent mcts:200
+  gurgeh games play tictactoe --opponent runs/demo --seat 1
+  gurgeh games play my_game.py --opponent self
+  gurgeh games play connect_four --moves 3,3,2
+  gurgeh games play connect_four < moves.txt
+"""
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add `games` and its four subcommands."""
+    """Add `games` and its subcommands."""
     parser = subparsers.add_parser("games", help=HELP, description=HELP)
-    actions = parser.add_subparsers(dest="games_command", metavar="list | info | check | splits", required=True)
+    actions = parser.add_subparsers(
+        dest="games_command", metavar="list | info | new | check | play | splits", required=True
+    )
     listed = actions.add_parser("list", help="every game that can be named", description="Every game that has a name.")
     listed.add_argument("text", nargs="?", default="", help="only names that contain this")
     listed.add_argument("--catalogue", action="store_true", help="the small solved games: name, positions, value")
     info = actions.add_parser("info", help="what a game is", description="What a game is, without playing it.")
     info.add_argument("game", help="a name or a file: tictactoe, CartPole-v1, ale/Pong:100k, my_game.py:Name")
+    new = actions.add_parser(
+        "new",
+        help="write the file of a new game, which passes the check at once",
+        description="Write NAME.py: a small game that passes the check, to be changed into yours.",
+    )
+    new.add_argument("name", help="of the game and its file: small letters, digits and _")
+    new.add_argument("--kind", choices=("native", "gymnasium"), default="native",
+                     help="batched rules on tensors, or a Gymnasium environment (default: native)")  # fmt: skip
+    new.add_argument("--folder", default=".", metavar="DIR", help="where the file goes (default: here)")
     check = actions.add_parser(
         "check",
         help="hold a game to the contract; exit code 2 when it breaks it",
         description="Play random games and say what is wrong, where, and what to do.",
+        epilog=CHECK_EPILOG,
     )
-    check.add_argument("game", help="a name or a file, my_game.py or my_game.py:Name")
+    check.add_argument(
+        "game", nargs="?", help="a name or a file, my_game.py or my_game.py:Name (default: every native game)"
+    )
+    check.add_argument("--record", action="store_true", help="record games, where there are none or of an old version")
     check.add_argument("--copies", type=int, default=4, help="how many copies are played at once (default: 4)")
     check.add_argument("--moves", type=int, default=200, help="moves in each copy (default: 200)")
     check.add_argument("--seed", type=int, default=0, help="seed of the moves and the episodes (default: 0)")
+    play = actions.add_parser(
+        "play",
+        help="play a game at the terminal, or a script of moves",
+        description="Play one game at the terminal, or the moves of a script, and stop.",
+        epilog=PLAY_EPILOG,
+    )
+    play.add_argument("game", help="a name or a file")
+    play.add_argument("--opponent", metavar="WHO", help="random (default), perfect, tactician1 or 2, mcts:N, the "
+                      "directory of a run; self: all seats are yours")  # fmt: skip
+    play.add_argument("--seat", type=int, metavar="N", help="where you sit; seat 0 begins (default: 0)")
+    play.add_argument("--simulations", type=int, metavar="S", help="of an opponent that is a run (default: 16)")
+    play.add_argument("--seed", type=int, default=0, metavar="N", help="of chance and of the opponent (default: 0)")
+    play.add_argument("--moves", metavar="M,M,...", help="play these moves and stop (default: ask, or read stdin)")
+    play.add_argument("--no-color", action="store_true", help="letters and digits instead of colours")
     splits = actions.add_parser(
         "splits",
         help="held-out splits by family",
@@ -47,11 +91,15 @@ def run(args: argparse.Namespace) -> int:
         return _catalogue(console, args.text) if args.catalogue else _list(console, args.text)
     if args.games_command == "info":
         return _info(console, args.game)
+    if args.games_command == "new":
+        return _new(console, args)
     if args.games_command == "check":
         return _check(console, args)
+    if args.games_command == "play":
+        return _play(args)
     if args.games_command == "splits":
         return _splits(console, args.split)
-    raise ValueError(f"unknown command {args.games_command!r}: list, info, check or splits")
+    raise ValueError(f"unknown command {args.games_command!r}: list, info, new, check, play or splits")
 
 
 def _list(console: Console, text: str) -> int:
@@ -117,7 +165,10 @@ def _splits(console: Console, name: str | None) -> int:
         console.print(f"  held out: {', '.join(split.held_out)}", markup=False)
         if name:
             native = next(names for origin, names, _ in registry.groups() if origin == "native")
-            sides = {game: split.side(registry.make(game).spec) for game in native}
+            sides = {}
+            for game in native:
+                with contextlib.suppress(registry.MissingExtraError):
+                    sides[game] = split.side(registry.make(game).spec)
             for side in (splits.TRAIN, splits.HELD_OUT, None):
                 games = [game for game, found in sides.items() if found == side]
                 label = side.replace("_", " ") if side else "on neither side"
@@ -169,28 +220,54 @@ def _info(console: Console, name: str) -> int:
     return 0
 
 
-def _check(console: Console, args: argparse.Namespace) -> int:
-    from rich.markup import escape
+def _new(console: Console, args: argparse.Namespace) -> int:
+    """Write the file and say what to do with it."""
+    from pathlib import Path
 
     from envs import registry
-    from envs.check import check
+    from gurgeh import skeleton
 
-    if args.copies < 1 or args.moves < 1:
-        raise ValueError(f"--copies and --moves must be at least 1, found {args.copies} and {args.moves}")
-    report = check(registry.make(args.game), args.copies, args.moves, args.seed)
-    for result in report.results:
-        broken = any(finding.broken for finding in result.findings)
-        if result.skipped is not None:
-            console.print(f"[dim]–  {result.check}: {escape(result.skipped)}[/dim]")
-        elif not result.findings:
-            console.print(f"[green]✓[/green]  {result.check}")
-        else:
-            console.print(f"[red]✗[/red]  {result.check}" if broken else f"[yellow]?[/yellow]  {result.check}")
-        for finding in result.findings:
-            console.print(f"   {escape(str(finding))}")
-    broken = sum(finding.broken for _, finding in report.findings())
-    if broken:
-        console.print(f"[red]{escape(args.game)} breaks the contract: {broken} finding{'s' * (broken > 1)}[/red]")
-        return 2
-    console.print(f"[green]{escape(args.game)} keeps the contract[/green]")
+    name = args.name.removesuffix(".py")
+    if name in registry.names():
+        raise ValueError(f"there is a game called {name} already; choose another name")
+    path = skeleton.write(name, args.kind, Path(args.folder))
+    console.print(f"wrote {path}: a game that passes the check. Change it, and look again:", markup=False)
+    for line in ("games check {}", "games play {}", "train --games tictactoe,{}"):
+        console.print(f"  gurgeh {line.format(path)}", markup=False)
+    return 0
+
+
+def _check(console: Console, args: argparse.Namespace) -> int:
+    from gurgeh.checking import Effort, check_all, check_one
+
+    effort = Effort(args.copies, args.moves, args.seed)
+    if args.game:
+        return check_one(console, args.game, effort, args.record)
+    if args.record:
+        raise ValueError("--record is for one game: name it")
+    return check_all(console, effort)
+
+
+def _play(args: argparse.Namespace) -> int:
+    """One game; 0 also where the person stopped."""
+    from rich.console import Console
+
+    from envs import registry
+    from gurgeh.play import Table, introduce, seat_players, source_of
+
+    if args.simulations is not None and args.simulations < 0:
+        raise ValueError(f"--simulations must be at least 0, found {args.simulations}")
+    console = Console(highlight=False, no_color=args.no_color or None)
+    if not console.is_terminal:
+        console.width = 120
+    game = registry.make(args.game)
+    players = seat_players(game, args.opponent, args.seat, args.simulations)
+    introduce(game, players, console)
+    source = source_of(args.moves, console)
+    if not source.script:
+        console.print("h for help, q to quit", style="dim")
+    try:
+        Table(game, players, args.seed, console).play(source)
+    except KeyboardInterrupt:  # as good as q
+        console.print()
     return 0

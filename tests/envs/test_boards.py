@@ -86,6 +86,10 @@ def test_same_game_as_pettingzoo(name, module):
 def test_recorded_games_play_the_same(name):
     recorded = json.loads(playthroughs.golden_path(name).read_text())
     assert recorded["game"] == name
+    try:
+        registry.make(name)
+    except registry.MissingExtraError as error:
+        pytest.skip(str(error))
     assert recorded["version"] == registry.make(name).spec.version, "behaviour changed: record new playthroughs"
     for game in recorded["games"]:
         assert playthroughs.play(name, game["seed"], game["actions"]) == game

@@ -1,5 +1,5 @@
-"""EnvPool: the contract, its boards against our own rules, and what stays of an episode that ended. Slow: its import alone
-takes longer than a file of tests may."""
+"""EnvPool: the contract, its boards against our own rules, and what stays of an episode that ended. Slow: its import
+alone takes longer than a file of tests may."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_boards_play_our_own_rules(name, native):
 
 
 def test_the_end_is_not_lost_to_the_next_reset():
-    """CartPole: EnvPool's own next step would only reset. Here it is a move of the next episode, whose seed is its own."""
+    """CartPole: EnvPool's own next step would only reset; here it is a move of the next episode, with its own seed."""
     environment = installed_game("envpool/CartPole-v1").environment(1, 0)
     now, lengths, length = environment.reset(), [], 0
     for _ in range(60):

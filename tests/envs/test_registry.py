@@ -180,7 +180,8 @@ for name in (
         registry.make(name)
     except registry.MissingExtraError as error:
         print(error)
-print([name for name in registry.names() if name.startswith(("ale/", "envpool/", "minigrid/", "mpe2/", "openspiel/", "pettingzoo/"))])
+wrapped = ("ale/", "envpool/", "minigrid/", "mpe2/", "openspiel/", "pettingzoo/")
+print([name for name in registry.names() if name.startswith(wrapped)])
 print(registry.make("tictactoe").name)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -1,0 +1,1 @@
+"""Native games of physics: predicting what a body does next, and controlling one."""

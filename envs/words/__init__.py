@@ -1,0 +1,1 @@
+"""Native games with text: what is seen and what is done are words."""
