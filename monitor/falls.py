@@ -13,19 +13,23 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
+from monitor.matched import HOLD, NUM_PLACES, SCALES, Found, Search, logistic, without_spikes
 from monitor.nulls import corrected_correlation, correlations, decay_columns, draw_noise, fit_null, whiten
 
 MIN_POINTS = 40
 MIN_DECADES = 0.5
-SCALES = (0.01, 0.02, 0.05)  # of the logistic, in decades
-NUM_PLACES = 49
 WIDTH = 4.394  # 10-90 % width of a logistic in units of its scale: 2 ln 9
-HOLD = 0.15  # decades that a fall must last
 MIN_SIZE = 0.10  # nats
 MIN_SNR = 5.0
 ALPHA = 0.004  # a nominal 1 % was measured to be 1-3 %, so less is asked for until it is calibrated
 PLATEAU_SLOPE = 0.05  # nats a decade
 PLATEAU_DECADES = 0.3
+PHI_MARGIN = 0.02  # added to the noise's correlation, with its standard error, before surrogates are drawn
+SPREAD_WINDOW = 0.8  # decades over which the noise's standard deviation is taken
+POLISH = 0.05  # a p above which place, scale and size are left as the search found them
+ENOUGH = 10  # surrogates that beat the series: no more are drawn
+FIRST_CHUNK, LARGEST_CHUNK = 40, 250  # surrogates drawn together
+JOINT = True
 _ROUNDS = 40  # at most, of fitting the null without the step and finding the step again
 
 
@@ -62,36 +66,98 @@ def scan(
 ) -> Scan:
     """Look for one sudden fall in losses [n] at steps [n] since the introduction of the game.
 
-    introductions: of later games, in the same steps. Seed the generator by run, game, head, stratum and step, so that
-    re-reading the logs gives the same p. Raises ValueError where the series cannot be judged, saying what is needed.
+    introductions: of later games, in the same steps. surrogates: at most; drawing stops when ENOUGH of them beat the
+    series, which keeps p valid (Besag and Clifford 1991). Seed the generator by run, game, head, stratum and step, so
+    that re-reading the logs gives the same p. Raises ValueError where the series cannot be judged, saying what is needed.
     """
-    s, loss = _checked(steps, losses)
+    s, loss = checked(steps, losses)
     x, columns = np.log10(s), decay_columns(s, introductions)
-    search = _Search(x)
-    found = search.best(loss, columns)
-    error = np.sqrt((1 - found.phi**2) / len(x))
-    phi = min(found.phi + error + 0.02, 0.98)
-    smooth = np.log(found.fit)
-    beaten = 0
-    for _ in range(surrogates):
-        surrogate = np.exp(smooth + draw_noise(x, phi, found.sigma, generator))
-        beaten += search.best(surrogate, columns).statistic >= found.statistic
-    p = (1 + beaten) / (surrogates + 1)
-
-    best = search.polish(loss, columns, found)
-    held = _held(x, np.log(loss), best)
-    snr = best.size / best.sigma if best.sigma > 0 else np.inf
-    fell = p <= ALPHA and best.size >= MIN_SIZE and snr >= MIN_SNR and held
-    plateau = _plateau(x, np.log(loss), best.place - best.scale * WIDTH / 2, best.phi)
+    loss = np.exp(without_spikes(np.log(loss)))
+    fit, _ = fit_null(loss, columns)
+    values = np.log(loss / fit)
+    search = Search(x, columns / fit[:, None], spread=spread_profile(x, values))
+    found = search.best(values[None])
+    phi = surrogate_phi(found)
+    p, drawn = _p_value(search, found, phi, generator, surrogates)
+    place, scale = search.candidates[int(found.number[0])]
+    statistic, size, sigma = (float(v[0]) for v in (found.statistic, found.size, found.sigma))
+    phi = float(found.phi[0])
+    if p <= POLISH:
+        place, scale, size, phi, sigma = _polish(x, loss, columns, search.spread, place, scale, size)
+    held = _held(x, np.log(loss), place, scale, size)
+    snr = size / sigma if sigma > 0 else np.inf
+    fell = p <= ALPHA and size >= MIN_SIZE and snr >= MIN_SNR and held
+    plateau = _plateau(x, np.log(loss), place - scale * WIDTH / 2, phi)
     kind = ("breakthrough" if plateau else "drop") if fell else "none"
-    half = 1.959964 * best.size / max(best.statistic, 1e-9)
+    half = 1.959964 * size / max(statistic, 1e-9)
     return Scan(
-        kind, found.statistic, p, surrogates, 10**best.place, best.scale, best.size,
-        (best.size - half, best.size + half), float(snr), held, plateau, best.phi, best.sigma,
-    )  # fmt: skip
+        kind, statistic, p, drawn, 10**place, scale, size, (size - half, size + half), float(snr), held, plateau, phi, sigma
+    )
 
 
-def _checked(steps, losses) -> tuple[np.ndarray, np.ndarray]:
+def surrogate_phi(found: Found) -> float:
+    """The correlation that surrogates are drawn with: the estimate, its error, and .02 to be safe."""
+    return float(min(found.phi[0] + found.error[0] + PHI_MARGIN, 0.98))
+
+
+def _p_value(
+    search: Search, found: Found, phi: float, generator: np.random.Generator, surrogates: int
+) -> tuple[float, int]:
+    """(p, surrogates drawn): each surrogate repeats the whole search; h / l when the h-th beats it as the l-th drawn."""
+    beaten = drawn = 0
+    chunk = FIRST_CHUNK
+    while drawn < surrogates:
+        count = min(chunk, surrogates - drawn)
+        noise = search.spread * draw_noise(search.x, phi, 1.0, generator, count) * float(found.sigma[0])
+        beats = search.best((found.smooth if JOINT else 0) + without_spikes(noise)).statistic >= found.statistic[0]
+        if beaten + beats.sum() >= ENOUGH:
+            last = int(np.flatnonzero(beats)[ENOUGH - beaten - 1])
+            return ENOUGH / (drawn + last + 1), drawn + last + 1
+        beaten, drawn, chunk = beaten + int(beats.sum()), drawn + count, min(2 * chunk, LARGEST_CHUNK)
+    return (1 + beaten) / (surrogates + 1), surrogates
+
+
+def spread_profile(x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """[n] the relative standard deviation of the noise along the series, of mean 1.
+
+    From the median size of the differences between neighbours within SPREAD_WINDOW decades, so that a step (few large
+    differences) leaves it alone; kept within a factor of 4 either way.
+    """
+    size = np.abs(np.diff(values))
+    middle = (x[1:] + x[:-1]) / 2
+    local = np.array([np.median(size[np.abs(middle - at) <= SPREAD_WINDOW / 2]) for at in x])
+    profile = np.clip(local / max(np.median(size), 1e-300), 0.25, 4.0)
+    smooth = np.exp(-0.5 * ((x[:, None] - x[None, :]) / (SPREAD_WINDOW / 4)) ** 2)
+    profile = np.exp(smooth @ np.log(profile) / smooth.sum(1))
+    return profile / profile.mean()
+
+
+def _polish(
+    x: np.ndarray, loss: np.ndarray, columns: np.ndarray, spread: np.ndarray, place: float, scale: float, size: float
+) -> tuple[float, float, float, float, float]:
+    """(place, scale, size, phi, sigma) for the report, not for the test: the null fitted without the step, finer places.
+
+    A null that is fitted to a large step bends towards it, which hides part of the step and looks like noise.
+    """
+    gap = (x[-1] - HOLD - x[0] - 0.1) / (NUM_PLACES - 1)
+    phi = sigma = 0.0
+    for _ in range(_ROUNDS):
+        before = (place, size)
+        step = size * logistic(x, place, scale)
+        fit, active = fit_null(loss / np.exp(step), columns)
+        residual, tangents = np.log(loss / fit), (columns[:, active] / fit[:, None]) / spread[:, None]
+        rest = _project_out((residual - step) / spread, tangents)
+        phi = float(corrected_correlation(rest, tangents.shape[1] + 1)[0])
+        tried = [(place + shift, scale) for scale in SCALES for shift in np.linspace(-gap, gap, 21)]
+        templates = np.stack([logistic(x, *candidate) for candidate in tried]) / spread
+        size, number, sigma = _largest(residual / spread, templates, tangents, correlations(x, phi))
+        (place, scale), size = tried[number], max(size, 0.0)
+        if abs(size - before[1]) < 1e-3 and place == before[0]:
+            break
+    return place, scale, size, phi, sigma
+
+
+def checked(steps, losses) -> tuple[np.ndarray, np.ndarray]:
     """Both as float64 [n], or a ValueError that says what would be needed."""
     s, loss = np.asarray(steps, np.float64), np.asarray(losses, np.float64)
     if s.ndim != 1 or s.shape != loss.shape:
@@ -115,72 +181,10 @@ def _checked(steps, losses) -> tuple[np.ndarray, np.ndarray]:
     return s, loss
 
 
-@dataclasses.dataclass(frozen=True)
-class _Found:
-    """The best step of one series, before it is judged."""
-
-    statistic: float
-    place: float  # log10 s
-    scale: float
-    size: float
-    phi: float
-    sigma: float
-    fit: np.ndarray  # [n] of the null
-    residual: np.ndarray  # [n] log loss less log fit
-    tangents: np.ndarray  # [n, m]
-
-
-class _Search:
-    """The candidate steps at fixed points x [n] (log10 s), and the search for the best one."""
-
-    def __init__(self, x: np.ndarray):
-        self.x = x
-        # A step needs points on both sides, and must be seen to last.
-        places = np.linspace(x[0] + 0.1, x[-1] - HOLD, NUM_PLACES)
-        self.candidates = [(place, scale) for scale in SCALES for place in places]
-        self.templates = np.stack([_step(x, place, scale) for place, scale in self.candidates])  # [C, n]
-        self._white = np.zeros(len(x) - 1)  # correlations of white noise
-
-    def best(self, loss: np.ndarray, columns: np.ndarray) -> _Found:
-        """Fit the null, find the step, estimate the noise without it, find the step again on whitened residuals."""
-        fit, tangents = fit_null(loss, columns)
-        residual = np.log(loss / fit)
-        _, size, number, _ = _largest(residual, self.templates, tangents, self._white)
-        phi, _ = corrected_correlation(_project_out(residual - size * self.templates[number], tangents))
-        statistic, size, number, sigma = _largest(residual, self.templates, tangents, correlations(self.x, phi))
-        place, scale = self.candidates[number]
-        return _Found(statistic, place, scale, size, phi, sigma, fit, residual, tangents)
-
-    def polish(self, loss: np.ndarray, columns: np.ndarray, found: _Found) -> _Found:
-        """Place, size and noise for the report, not for the test: the null fitted without the step, on finer places.
-
-        A null that is fitted to a large step bends towards it, which hides part of the step and looks like noise.
-        """
-        gap = (self.x[-1] - HOLD - self.x[0] - 0.1) / (NUM_PLACES - 1)
-        for _ in range(_ROUNDS):
-            before = found
-            step = found.size * _step(self.x, found.place, found.scale)
-            fit, tangents = fit_null(loss / np.exp(step), columns)
-            residual = np.log(loss / fit)
-            phi, _ = corrected_correlation(_project_out(residual - step, tangents))
-            candidates = [(found.place + shift, scale) for scale in SCALES for shift in np.linspace(-gap, gap, 21)]
-            templates = np.stack([_step(self.x, place, scale) for place, scale in candidates])
-            statistic, size, number, sigma = _largest(residual, templates, tangents, correlations(self.x, phi))
-            found = _Found(statistic, *candidates[number], max(size, 0.0), phi, sigma, fit, residual, tangents)
-            if abs(found.size - before.size) < 1e-3 and found.place == before.place:
-                break
-        return found
-
-
-def _step(x: np.ndarray, place: float, scale: float) -> np.ndarray:
-    """[n] a logistic step down by one nat at `place`."""
-    return -1 / (1 + np.exp(np.clip(-(x - place) / scale, -500, 500)))
-
-
 def _largest(
     residual: np.ndarray, templates: np.ndarray, tangents: np.ndarray, rho: np.ndarray
-) -> tuple[float, float, int, float]:
-    """(t-value, size in nats, number of the candidate, sigma) of the best step down in residuals [n].
+) -> tuple[float, int, float]:
+    """(size in nats, number of the candidate, sigma) of the best step down in residuals [n].
 
     sigma is the standard deviation of the noise with that step removed.
     """
@@ -195,7 +199,7 @@ def _largest(
     variance = np.maximum((white @ white - product**2 / norm) / freedom, 1e-24)
     t_values = np.where(norm > 1e-6, product / np.sqrt(norm * variance), -np.inf)
     number = int(t_values.argmax())
-    return float(t_values[number]), float(product[number] / norm[number]), number, float(np.sqrt(variance[number]))
+    return float(product[number] / norm[number]), number, float(np.sqrt(variance[number]))
 
 
 def _project_out(values: np.ndarray, tangents: np.ndarray) -> np.ndarray:
@@ -203,19 +207,19 @@ def _project_out(values: np.ndarray, tangents: np.ndarray) -> np.ndarray:
     return values - basis @ (basis.T @ values)
 
 
-def _held(x: np.ndarray, y: np.ndarray, best: _Found) -> bool:
+def _held(x: np.ndarray, y: np.ndarray, place: float, scale: float, size: float) -> bool:
     """Whether log losses y [n] are still down in the second half of the 0.15 decade after the fall is 90 % over.
 
     "Down" is by more than half of the step against the 0.15 decade before it begins. The smooth fall on the way is not
     taken off: a fit of the null would bend towards a loss that comes back.
     """
-    half_width = best.scale * WIDTH / 2
-    begin, over = best.place - half_width, best.place + half_width
+    half_width = scale * WIDTH / 2
+    begin, over = place - half_width, place + half_width
     early = (x >= begin - HOLD) & (x <= begin)
     late = (x >= over + HOLD / 2) & (x <= over + HOLD)
     if not early.any() or not late.any() or x[-1] < over + HOLD - 1e-9:
         return False
-    return bool(y[late].mean() <= y[early].mean() - best.size / 2)
+    return bool(y[late].mean() <= y[early].mean() - size / 2)
 
 
 def _plateau(x: np.ndarray, y: np.ndarray, end: float, phi: float) -> tuple[float, float] | None:

@@ -1,0 +1,163 @@
+"""The search for the best logistic step in many series at once: the matched filter of the scan.
+
+All series share the points, the null's columns and the candidate steps, so everything that depends on those alone (the
+whitened candidates, the Gram matrices for each correlation) is computed once; a series costs a few small products.
+Shapes: n points, m columns of the null, C candidate steps, B series.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from monitor.nulls import active_order, corrected_correlation, correlations, nnls_many, sub_gram, times, whiten
+
+SCALES = (0.01, 0.02, 0.05)  # of the logistic, in decades
+NUM_PLACES = 49
+MARGIN = 0.1  # decades before the first place: a step needs points on both sides
+HOLD = 0.15  # decades that a fall must last, so the last place lies this far from the end
+PHI_GRID = np.array([*np.arange(0, 0.9, 0.05), 0.9, 0.925, 0.95, 0.97])
+SIGMA_FLOOR = 1e-3  # nats: noise below a thousandth of the loss is not believed
+SPIKE_WINDOW = 5  # points of the running median
+SPIKE_LIMIT = 4.0  # robust standard deviations from it
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """The best step of each of B series."""
+
+    statistic: np.ndarray  # [B] square root of the likelihood ratio
+    number: np.ndarray  # [B] of the candidate
+    size: np.ndarray  # [B] share of the loss, >= 0
+    phi: np.ndarray  # [B] correlation of neighbours, of PHI_GRID
+    error: np.ndarray  # [B] its standard error
+    sigma: np.ndarray  # [B] standard deviation of the noise with the step removed, nats
+    smooth: np.ndarray  # [B, n] log of the null fitted beside the step, less the log of the data's fit
+
+
+def logistic(x: np.ndarray, place: float, scale: float) -> np.ndarray:
+    """[n] a step down by one nat at `place` (log10 s)."""
+    return -1 / (1 + np.exp(np.clip((place - x) / scale, -500, 500)))
+
+
+def candidates(x: np.ndarray) -> list[tuple[float, float]]:
+    """(place, scale) of the C steps that the scan tries at points x [n] (log10 s)."""
+    places = np.linspace(x[0] + MARGIN, x[-1] - HOLD, NUM_PLACES)
+    return [(float(place), scale) for scale in SCALES for place in places]
+
+
+def without_spikes(values: np.ndarray) -> np.ndarray:
+    """Values [..., n] with lone points pulled to within 4 robust standard deviations of the running median of 5.
+
+    A step passes a running median unchanged; a spike of one or two points does not.
+    """
+    half = SPIKE_WINDOW // 2
+    padded = np.concatenate([values[..., half:0:-1], values, values[..., -2 : -2 - half : -1]], -1)
+    windows = np.stack([padded[..., i : i + values.shape[-1]] for i in range(SPIKE_WINDOW)])
+    middle = _median_of_five(windows)
+    off = values - middle
+    limit = SPIKE_LIMIT * 1.4826 * np.median(np.abs(off), -1, keepdims=True)
+    # The middle point is itself the median in one window of five or more, so the median distance is a little small.
+    limit = np.maximum(limit * 1.3, 1e-12)
+    return middle + np.clip(off, -limit, limit)
+
+
+def _median_of_five(w: np.ndarray) -> np.ndarray:
+    """Median over the first axis [5, ...] by minima and maxima (a sorting network), faster than a sort."""
+    a, b, c, d, e = w
+    low1, high1 = np.minimum(a, b), np.maximum(a, b)
+    low2, high2 = np.minimum(c, d), np.maximum(c, d)
+    f, g = np.maximum(low1, low2), np.minimum(high1, high2)
+    low, high = np.minimum(f, g), np.maximum(f, g)
+    return np.maximum(low, np.minimum(high, e))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Fit:
+    """Least squares of B series, whitened for one correlation."""
+
+    amplitude: np.ndarray  # [B, m] of the null, beside the best step
+    active: np.ndarray  # [B, m + 1] of the null and that step
+    number: np.ndarray  # [B] of the best step
+    size: np.ndarray  # [B] its amplitude, as a share of the loss
+    without: np.ndarray  # [B] residual sum of squares of the null alone
+    with_step: np.ndarray  # [B] and with the best step
+
+
+class Search:
+    """The matched filter on one series' points.
+
+    x: [n] log10 s. columns: [n, m] of the null divided by its fit, so that the null is "1 = columns @ a, a >= 0" for
+    every surrogate. always: [n, k] tangents of log loss that are projected out of every series besides.
+    spread: [n] of mean 1, the relative standard deviation of the noise.
+    """
+
+    def __init__(self, x: np.ndarray, columns: np.ndarray, spread: np.ndarray | None = None):
+        self.x, self.candidates = x, candidates(x)
+        self.columns = columns / np.maximum(np.sqrt((columns**2).sum(0)), 1e-300)
+        self.spread = np.ones_like(x) if spread is None else spread
+        self.templates = np.stack([logistic(x, place, scale) for place, scale in self.candidates])
+        self._at: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+
+    def best(self, values: np.ndarray) -> Found:
+        """Fit the null, find the step, estimate the noise with both fitted, find the step again on whitened values.
+
+        values: [B, n] log losses less the log of the data's fit, spikes taken off. The statistic is the square root of
+        what the step takes off the residual sum of squares, in units of the noise: both sums are of non-negative least
+        squares, without the step and with it, so that the null may bend towards the step but not be helped by it.
+        """
+        relative = np.exp(values)
+        white = self._fit(relative, 0)
+        regressors = white.active.sum(1)
+        rest = relative - white.amplitude @ self.columns.T - white.size[:, None] * self.templates[white.number]
+        phi, error = corrected_correlation(rest / self.spread, regressors)
+        grid = np.abs(phi[:, None] - PHI_GRID).argmin(1)
+        statistic, size, sigma = (np.zeros(len(values)) for _ in range(3))
+        number, smooth = np.zeros(len(values), int), np.zeros(values.shape)
+        for level in np.unique(grid):
+            mine = np.flatnonzero(grid == level)
+            fit = self._fit(relative[mine], int(level))
+            freedom = np.maximum(len(self.x) - fit.active.sum(1) - 1, 1)
+            variance = np.maximum(fit.with_step / freedom, SIGMA_FLOOR**2)
+            statistic[mine] = np.sqrt(np.maximum(fit.without - fit.with_step, 0) / variance)
+            number[mine], size[mine], sigma[mine] = fit.number, fit.size, np.sqrt(variance)
+            smooth[mine] = np.log(np.maximum(fit.amplitude @ self.columns.T, 1e-12))
+        return Found(statistic, number, size, PHI_GRID[grid], error, sigma, smooth)
+
+    def _prepared(self, level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Whitened for correlation PHI_GRID[level]: (correlations, [n, m + C] null and steps, their Gram matrix)."""
+        if level not in self._at:
+            rho = correlations(self.x, float(PHI_GRID[level]))
+            design = whiten(np.concatenate([self.columns.T, self.templates]) / self.spread, rho).T
+            self._at[level] = (rho, design, design.T @ design)
+        return self._at[level]
+
+    def _fit(self, relative: np.ndarray, level: int) -> _Fit:
+        """Losses over the data's fit, relative [B, n], fitted by the null, and by the null and the best step."""
+        rho, design, gram = self._prepared(level)
+        width = self.columns.shape[1]
+        target = whiten(relative / self.spread, rho)
+        products = target @ design
+        power = (target**2).sum(1)
+        null, active = nnls_many(gram[:width, :width], products[:, :width])
+        left = products - null @ gram[:width]
+        # The step to try: the largest t-value after orthogonalisation against the active columns.
+        order, valid = active_order(active)
+        factor = np.linalg.cholesky(sub_gram(gram, order, valid))
+        cross = gram[order][:, :, width:]
+        steps = np.linalg.solve(factor, np.where(valid[:, :, None], cross, 0.0))
+        own = np.diag(gram)[width:]
+        norm = own - (steps**2).sum(1)
+        t = np.where(norm > 1e-6 * own + 1e-6, left[:, width:] / np.sqrt(np.maximum(norm, 1e-9)), -np.inf)
+        number = t.argmax(1)
+        rows = np.arange(len(number))
+        joint = np.empty((len(number), width + 1, width + 1))
+        joint[:, :width, :width] = gram[:width, :width]
+        joint[:, :width, width] = joint[:, width, :width] = gram[width + number][:, :width]
+        joint[:, width, width] = own[number]
+        joint_products = np.concatenate([products[:, :width], products[rows, width + number][:, None]], 1)
+        both, active = nnls_many(joint, joint_products)
+        without = power - ((products + left)[:, :width] * null).sum(1)
+        with_step = power - ((2 * joint_products - times(both, joint)) * both).sum(1)
+        return _Fit(both[:, :width], active, number, both[:, width], without, with_step)
