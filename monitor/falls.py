@@ -1,8 +1,9 @@
 """Sudden falls: the offline scan of one series of losses, with its p-value from surrogates.
 
-T is the largest t-value, over places and widths, of a logistic step down in log10 s, made orthogonal to the smooth
-null's active columns, on whitened residuals of the log loss. Every surrogate of the null repeats the whole search, so
-the choice of the place is paid for. Shapes: n points, C candidate steps.
+T is the square root of the largest gain in likelihood, over places and widths, by a logistic step down in log10 s beside the
+smooth null (`monitor.matched`). Surrogates are drawn from the null as it is fitted beside the best step (a null that bends
+towards a step makes surrogates that look like steps), and every one repeats the whole search, so that the choice of the
+place is paid for. Shapes: n points, C candidate steps.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from monitor.matched import HOLD, NUM_PLACES, SCALES, Found, Search, logistic, without_spikes
+from monitor.matched import HOLD, MARGIN, NUM_PLACES, SCALES, SIGMA_FLOOR, Found, Search, logistic, without_spikes
 from monitor.nulls import corrected_correlation, correlations, decay_columns, draw_noise, fit_null, whiten
 
 MIN_POINTS = 40
 MIN_DECADES = 0.5
 WIDTH = 4.394  # 10-90 % width of a logistic in units of its scale: 2 ln 9
+MAX_WIDTH = 0.25  # decades from 10 to 90 %
+WIDE_SCALES = (0.1, 0.2)  # of the logistic: too wide to be a fall, tried so that a bend is not called one
 MIN_SIZE = 0.10  # nats
 MIN_SNR = 5.0
 ALPHA = 0.004  # a nominal 1 % was measured to be 1-3 %, so less is asked for until it is calibrated
@@ -26,10 +29,9 @@ PLATEAU_SLOPE = 0.05  # nats a decade
 PLATEAU_DECADES = 0.3
 PHI_MARGIN = 0.02  # added to the noise's correlation, with its standard error, before surrogates are drawn
 SPREAD_WINDOW = 0.8  # decades over which the noise's standard deviation is taken
-POLISH = 0.05  # a p above which place, scale and size are left as the search found them
+POLISH = 0.1  # a p above which place, scale and size are left as the search found them
 ENOUGH = 10  # surrogates that beat the series: no more are drawn
 FIRST_CHUNK, LARGEST_CHUNK = 40, 250  # surrogates drawn together
-JOINT = True
 _ROUNDS = 40  # at most, of fitting the null without the step and finding the step again
 
 
@@ -42,6 +44,7 @@ class Scan:
     p: float
     surrogates: int
     step: float  # s at the middle of the step
+    step_ci95: tuple[float, float]  # places whose likelihood ratio is within 3.84 of the best
     scale: float  # of the logistic, in decades
     size: float  # nats by which the loss falls, beyond what the null explains
     size_ci95: tuple[float, float]
@@ -63,36 +66,43 @@ def scan(
     generator: np.random.Generator,
     introductions: Sequence[float] = (),
     surrogates: int = 999,
+    known: Sequence[Sequence[float]] = (),
 ) -> Scan:
     """Look for one sudden fall in losses [n] at steps [n] since the introduction of the game.
 
-    introductions: of later games, in the same steps. surrogates: at most; drawing stops when ENOUGH of them beat the
+    introductions: of later games, in the same steps. known: (step, size, scale) of falls found before, which are taken
+    out, and near which none is sought. surrogates: at most; drawing stops when ENOUGH of them beat the
     series, which keeps p valid (Besag and Clifford 1991). Seed the generator by run, game, head, stratum and step, so
     that re-reading the logs gives the same p. Raises ValueError where the series cannot be judged, saying what is needed.
     """
     s, loss = checked(steps, losses)
     x, columns = np.log10(s), decay_columns(s, introductions)
     loss = np.exp(without_spikes(np.log(loss)))
+    for step, size, scale in known:
+        loss = loss / np.exp(size * logistic(x, np.log10(step), scale))
     fit, _ = fit_null(loss, columns)
     values = np.log(loss / fit)
-    search = Search(x, columns / fit[:, None], spread=spread_profile(x, values))
+    search = Search(x, columns / fit[:, None], spread_profile(x, values), [np.log10(step) for step, _, _ in known])
     found = search.best(values[None])
     phi = surrogate_phi(found)
     p, drawn = _p_value(search, found, phi, generator, surrogates)
     place, scale = search.candidates[int(found.number[0])]
     statistic, size, sigma = (float(v[0]) for v in (found.statistic, found.size, found.sigma))
     phi = float(found.phi[0])
+    interval = (place, place)
     if p <= POLISH:
-        place, scale, size, phi, sigma = _polish(x, loss, columns, search.spread, place, scale, size)
+        place, scale, size, phi, sigma, interval = _polish(x, loss, columns, search.spread, place, scale, size)
     held = _held(x, np.log(loss), place, scale, size)
     snr = size / sigma if sigma > 0 else np.inf
-    fell = p <= ALPHA and size >= MIN_SIZE and snr >= MIN_SNR and held
+    sharp = WIDTH * scale <= MAX_WIDTH
+    fell = p <= ALPHA and size >= MIN_SIZE and snr >= MIN_SNR and held and sharp
     plateau = _plateau(x, np.log(loss), place - scale * WIDTH / 2, phi)
     kind = ("breakthrough" if plateau else "drop") if fell else "none"
     half = 1.959964 * size / max(statistic, 1e-9)
     return Scan(
-        kind, statistic, p, drawn, 10**place, scale, size, (size - half, size + half), float(snr), held, plateau, phi, sigma
-    )
+        kind, statistic, p, drawn, 10**place, (10 ** interval[0], 10 ** interval[1]), scale, size,
+        (size - half, size + half), float(snr), held, plateau, phi, sigma,
+    )  # fmt: skip
 
 
 def surrogate_phi(found: Found) -> float:
@@ -109,7 +119,7 @@ def _p_value(
     while drawn < surrogates:
         count = min(chunk, surrogates - drawn)
         noise = search.spread * draw_noise(search.x, phi, 1.0, generator, count) * float(found.sigma[0])
-        beats = search.best((found.smooth if JOINT else 0) + without_spikes(noise)).statistic >= found.statistic[0]
+        beats = search.best(found.smooth + without_spikes(noise)).statistic >= found.statistic[0]
         if beaten + beats.sum() >= ENOUGH:
             last = int(np.flatnonzero(beats)[ENOUGH - beaten - 1])
             return ENOUGH / (drawn + last + 1), drawn + last + 1
@@ -134,13 +144,18 @@ def spread_profile(x: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 def _polish(
     x: np.ndarray, loss: np.ndarray, columns: np.ndarray, spread: np.ndarray, place: float, scale: float, size: float
-) -> tuple[float, float, float, float, float]:
-    """(place, scale, size, phi, sigma) for the report, not for the test: the null fitted without the step, finer places.
+) -> tuple[float, float, float, float, float, tuple[float, float]]:
+    """(place, scale, size, phi, sigma, interval of the place) for the report, not for the test.
+
+    The null is fitted without the step, on finer places, and wider steps are tried too: a bend that a wide one explains
+    better is no fall.
 
     A null that is fitted to a large step bends towards it, which hides part of the step and looks like noise.
     """
-    gap = (x[-1] - HOLD - x[0] - 0.1) / (NUM_PLACES - 1)
+    gap = (x[-1] - HOLD - x[0] - MARGIN) / (NUM_PLACES - 1)
+    shifts = np.linspace(-gap, gap, 21)
     phi = sigma = 0.0
+    interval = (place, place)
     for _ in range(_ROUNDS):
         before = (place, size)
         step = size * logistic(x, place, scale)
@@ -148,13 +163,16 @@ def _polish(
         residual, tangents = np.log(loss / fit), (columns[:, active] / fit[:, None]) / spread[:, None]
         rest = _project_out((residual - step) / spread, tangents)
         phi = float(corrected_correlation(rest, tangents.shape[1] + 1)[0])
-        tried = [(place + shift, scale) for scale in SCALES for shift in np.linspace(-gap, gap, 21)]
+        tried = [(place + shift, scale) for scale in (*SCALES, *WIDE_SCALES) for shift in shifts]
         templates = np.stack([logistic(x, *candidate) for candidate in tried]) / spread
-        size, number, sigma = _largest(residual / spread, templates, tangents, correlations(x, phi))
-        (place, scale), size = tried[number], max(size, 0.0)
+        t_values, sizes, variances = _t_values(residual / spread, templates, tangents, correlations(x, phi))
+        number = int(t_values.argmax())
+        (place, scale), size, sigma = tried[number], max(float(sizes[number]), 0.0), float(np.sqrt(variances[number]))
+        near = [tried[i][0] for i in np.flatnonzero(t_values >= 0) if t_values[number] ** 2 - t_values[i] ** 2 <= 3.84]
+        interval = (min(near, default=place), max(near, default=place))
         if abs(size - before[1]) < 1e-3 and place == before[0]:
             break
-    return place, scale, size, phi, sigma
+    return place, scale, size, phi, sigma, interval
 
 
 def checked(steps, losses) -> tuple[np.ndarray, np.ndarray]:
@@ -181,13 +199,10 @@ def checked(steps, losses) -> tuple[np.ndarray, np.ndarray]:
     return s, loss
 
 
-def _largest(
+def _t_values(
     residual: np.ndarray, templates: np.ndarray, tangents: np.ndarray, rho: np.ndarray
-) -> tuple[float, int, float]:
-    """(size in nats, number of the candidate, sigma) of the best step down in residuals [n].
-
-    sigma is the standard deviation of the noise with that step removed.
-    """
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(t-values [C], sizes in nats [C], variances of the noise with each step removed [C]) of steps in residuals [n]."""
     white = whiten(residual, rho)
     basis, _ = np.linalg.qr(whiten(tangents.T, rho).T)
     steps = whiten(templates, rho)
@@ -196,10 +211,8 @@ def _largest(
     norm = np.maximum((steps**2).sum(1), 1e-9)  # a step that the null can make has no norm left
     product = steps @ white
     freedom = max(len(residual) - basis.shape[1] - 1, 1)
-    variance = np.maximum((white @ white - product**2 / norm) / freedom, 1e-24)
-    t_values = np.where(norm > 1e-6, product / np.sqrt(norm * variance), -np.inf)
-    number = int(t_values.argmax())
-    return float(product[number] / norm[number]), number, float(np.sqrt(variance[number]))
+    variance = np.maximum((white @ white - product**2 / norm) / freedom, SIGMA_FLOOR**2)
+    return np.where(norm > 1e-6, product / np.sqrt(norm * variance), -np.inf), product / norm, variance
 
 
 def _project_out(values: np.ndarray, tangents: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ Shapes: n points, m columns of the null, C candidate steps, B series.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -41,10 +42,13 @@ def logistic(x: np.ndarray, place: float, scale: float) -> np.ndarray:
     return -1 / (1 + np.exp(np.clip((place - x) / scale, -500, 500)))
 
 
-def candidates(x: np.ndarray) -> list[tuple[float, float]]:
-    """(place, scale) of the C steps that the scan tries at points x [n] (log10 s)."""
+def candidates(x: np.ndarray, known: Sequence[float] = ()) -> list[tuple[float, float]]:
+    """(place, scale) of the C steps that the scan tries at points x [n] (log10 s), away from known places."""
     places = np.linspace(x[0] + MARGIN, x[-1] - HOLD, NUM_PLACES)
-    return [(float(place), scale) for scale in SCALES for place in places]
+    free = [float(place) for place in places if all(abs(place - other) > MARGIN for other in known)]
+    if not free:
+        raise ValueError("no place is left for another fall: known ones are within .1 decade of all points")
+    return [(place, scale) for scale in SCALES for place in free]
 
 
 def without_spikes(values: np.ndarray) -> np.ndarray:
@@ -90,11 +94,13 @@ class Search:
 
     x: [n] log10 s. columns: [n, m] of the null divided by its fit, so that the null is "1 = columns @ a, a >= 0" for
     every surrogate. always: [n, k] tangents of log loss that are projected out of every series besides.
-    spread: [n] of mean 1, the relative standard deviation of the noise.
+    spread: [n] of mean 1, the relative standard deviation of the noise. known: places (log10 s) that are not searched.
     """
 
-    def __init__(self, x: np.ndarray, columns: np.ndarray, spread: np.ndarray | None = None):
-        self.x, self.candidates = x, candidates(x)
+    def __init__(
+        self, x: np.ndarray, columns: np.ndarray, spread: np.ndarray | None = None, known: Sequence[float] = ()
+    ):
+        self.x, self.candidates = x, candidates(x, known)
         self.columns = columns / np.maximum(np.sqrt((columns**2).sum(0)), 1e-300)
         self.spread = np.ones_like(x) if spread is None else spread
         self.templates = np.stack([logistic(x, place, scale) for place, scale in self.candidates])
