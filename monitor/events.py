@@ -228,3 +228,9 @@ def regenerate(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """All events of a run from its loss, health and ledger records, given in the order of writing."""
     fold = EventFold()
     return [event for record in records for event in fold.take(record)]
+
+
+def standing(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What stands in the end: the last line of each id (a warning becomes an alert, then a verdict), in order of step."""
+    last = {event["id"]: event for event in events}
+    return sorted(last.values(), key=lambda event: event["step"])

@@ -21,7 +21,7 @@ HOLD = 0.15  # decades that a fall must last, so the last place lies this far fr
 PHI_GRID = np.array([*np.arange(0, 0.9, 0.05), 0.9, 0.925, 0.95, 0.97])
 SIGMA_FLOOR = 1e-3  # nats: noise below a thousandth of the loss is not believed
 SPIKE_WINDOW = 5  # points of the running median
-SPIKE_LIMIT = 4.0  # robust standard deviations from it
+SPIKE_LIMIT = 4.0  # upper quartiles of the distance from it: one in a thousand normal points is farther
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,7 @@ def candidates(x: np.ndarray, known: Sequence[float] = ()) -> list[tuple[float, 
 
 
 def without_spikes(values: np.ndarray) -> np.ndarray:
-    """Values [..., n] with lone points pulled to within 4 robust standard deviations of the running median of 5.
+    """Values [..., n] with lone points pulled to within 4 upper quartiles of the distance from the running median of 5.
 
     A step passes a running median unchanged; a spike of one or two points does not.
     """
@@ -61,10 +61,10 @@ def without_spikes(values: np.ndarray) -> np.ndarray:
     windows = np.stack([padded[..., i : i + values.shape[-1]] for i in range(SPIKE_WINDOW)])
     middle = _median_of_five(windows)
     off = values - middle
-    limit = SPIKE_LIMIT * 1.4826 * np.median(np.abs(off), -1, keepdims=True)
-    # The middle point is itself the median in one window of five or more, so the median distance is a little small.
-    limit = np.maximum(limit * 1.3, 1e-12)
-    return middle + np.clip(off, -limit, limit)
+    # The upper quartile, for a fifth of the points or more are their window's median, at distance 0.
+    distance, quartile = np.abs(off), int(0.75 * (off.shape[-1] - 1))
+    limit = np.maximum(SPIKE_LIMIT * np.partition(distance, quartile, -1)[..., quartile : quartile + 1], 1e-12)
+    return np.where(distance > limit, middle + np.clip(off, -limit, limit), values)
 
 
 def _median_of_five(w: np.ndarray) -> np.ndarray:

@@ -16,7 +16,6 @@ from monitor.matched import HOLD
 RISE_NATS = 0.03
 RISE_DECADES = 0.5
 BASELINE = 10  # values before an introduction whose mean a rise is measured from
-LOSS_FLOOR = 1e-4  # nats: what is below counts as this, for the logarithm of nearly nothing is noise
 _LEAST_GAP = 0.5  # of the cadence's spacing; closer points (of a later introduction's cadence) are not scanned
 
 
@@ -36,7 +35,7 @@ class Watch:
             return None
         state["since"].append(since)
         state["update"].append(update)
-        state["loss"].append(max(loss, LOSS_FLOOR))
+        state["loss"].append(max(loss, config.loss_floor, 1e-300))
         least = _LEAST_GAP / config.loss_points_per_decade
         if state["kept"] and math.log10(since / state["since"][state["kept"][-1]]) < least:
             return None
