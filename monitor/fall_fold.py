@@ -14,7 +14,7 @@ import numpy as np
 
 from monitor.config import MonitorConfig
 from monitor.correction import benjamini_hochberg
-from monitor.falls import PLATEAU_SLOPE, Scan, scan
+from monitor.falls import ALPHA, PLATEAU_SLOPE, Scan, scan
 from monitor.series import plain
 from monitor.watch import RISE_DECADES, Watch
 
@@ -70,6 +70,9 @@ class FallFold:
             onset = watch.onset()
             watch.settle(None)
             return [_finding("knee", "rejected", series, onset, _effect("fall_nats", None), number=number)]
+        if result.held is None and result.p <= ALPHA and result.seen_out > watch.state["since"][-1]:
+            watch.postpone(result.seen_out)
+            return []
         q = self._corrected({(*series, number): result.p})[(*series, number)]
         return self._judged(series, number, result, q, update, introductions, "confirmation")
 

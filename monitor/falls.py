@@ -14,14 +14,12 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from monitor.matched import HOLD, MARGIN, NUM_PLACES, SCALES, SIGMA_FLOOR, Found, Search, logistic, without_spikes
+from monitor.matched import HOLD, MARGIN, NUM_PLACES, SCALES, SIGMA_FLOOR, WIDTH, Found, Search, logistic, without_spikes
 from monitor.nulls import corrected_correlation, correlations, decay_columns, draw_noise, fit_null, whiten
 
 MIN_POINTS = 40
 MIN_DECADES = 0.5
-WIDTH = 4.394  # 10-90 % width of a logistic in units of its scale: 2 ln 9
-MAX_WIDTH = 0.25  # decades from 10 to 90 %
-WIDE_SCALES = (0.1, 0.2)  # of the logistic: too wide to be a fall, tried so that a bend is not called one
+WIDE_SCALES = (0.1, 0.2)  # of the logistic: over .25 decade from 10 to 90 %, no falls; tried beside SCALES, which are
 MIN_SIZE = 0.10  # nats
 MIN_SNR = 5.0
 ALPHA = 0.004  # a nominal 1 % was measured to be 1-3 %, so less is asked for until it is calibrated
@@ -49,10 +47,15 @@ class Scan:
     size: float  # nats by which the loss falls, beyond what the null explains
     size_ci95: tuple[float, float]
     snr: float  # size over the noise's standard deviation
-    held: bool  # for 0.15 decade after the step
+    held: bool | None  # for 0.15 decade after the step; None where the series ends before that
     plateau: tuple[float, float] | None  # from s to s, the longest that ends where the fall begins
     phi: float  # correlation of the noise at neighbouring points
     sigma: float  # standard deviation of the noise, in nats
+
+    @property
+    def seen_out(self) -> float:
+        """The step up to which the series must reach for `held` to be known."""
+        return self.step * 10 ** (WIDTH * self.scale / 2 + HOLD)
 
     @property
     def width_decades(self) -> float:
@@ -89,13 +92,12 @@ def scan(
     place, scale = search.candidates[int(found.number[0])]
     statistic, size, sigma = (float(v[0]) for v in (found.statistic, found.size, found.sigma))
     phi = float(found.phi[0])
-    interval = (place, place)
+    interval, sharp = (place, place), False
     if p <= POLISH:
-        place, scale, size, phi, sigma, interval = _polish(x, loss, columns, search.spread, place, scale, size)
+        place, scale, size, phi, sigma, interval, sharp = _polish(x, loss, columns, search.spread, place, scale, size)
     held = _held(x, np.log(loss), place, scale, size)
     snr = size / sigma if sigma > 0 else np.inf
-    sharp = WIDTH * scale <= MAX_WIDTH
-    fell = p <= ALPHA and size >= MIN_SIZE and snr >= MIN_SNR and held and sharp
+    fell = p <= ALPHA and size >= MIN_SIZE and snr >= MIN_SNR and bool(held) and sharp
     plateau = _plateau(x, np.log(loss), place - scale * WIDTH / 2, phi)
     kind = ("breakthrough" if plateau else "drop") if fell else "none"
     half = 1.959964 * size / max(statistic, 1e-9)
@@ -144,18 +146,18 @@ def spread_profile(x: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 def _polish(
     x: np.ndarray, loss: np.ndarray, columns: np.ndarray, spread: np.ndarray, place: float, scale: float, size: float
-) -> tuple[float, float, float, float, float, tuple[float, float]]:
-    """(place, scale, size, phi, sigma, interval of the place) for the report, not for the test.
+) -> tuple[float, float, float, float, float, tuple[float, float], bool]:
+    """(place, scale, size, phi, sigma, interval of the place, whether it is sharp) for the report, not for the test.
 
-    The null is fitted without the step, on finer places, and wider steps are tried too: a bend that a wide one explains
-    better is no fall.
+    The null is fitted without the step, on finer places. Not sharp is a bend that a step over .25 decade wide explains
+    better, by a likelihood ratio of 3.84.
 
     A null that is fitted to a large step bends towards it, which hides part of the step and looks like noise.
     """
     gap = (x[-1] - HOLD - x[0] - MARGIN) / (NUM_PLACES - 1)
     shifts = np.linspace(-gap, gap, 21)
     phi = sigma = 0.0
-    interval = (place, place)
+    interval, wide = (place, place), False
     for _ in range(_ROUNDS):
         before = (place, size)
         step = size * logistic(x, place, scale)
@@ -164,15 +166,17 @@ def _polish(
         rest = _project_out((residual - step) / spread, tangents)
         phi = float(corrected_correlation(rest, tangents.shape[1] + 1)[0])
         tried = [(place + shift, scale) for scale in (*SCALES, *WIDE_SCALES) for shift in shifts]
+        narrow = len(SCALES) * len(shifts)
         templates = np.stack([logistic(x, *candidate) for candidate in tried]) / spread
         t_values, sizes, variances = _t_values(residual / spread, templates, tangents, correlations(x, phi))
-        number = int(t_values.argmax())
+        number = int(t_values[:narrow].argmax())
+        wide = t_values[narrow:].max() ** 2 > t_values[number] ** 2 + 3.84
         (place, scale), size, sigma = tried[number], max(float(sizes[number]), 0.0), float(np.sqrt(variances[number]))
-        near = [tried[i][0] for i in np.flatnonzero(t_values >= 0) if t_values[number] ** 2 - t_values[i] ** 2 <= 3.84]
+        near = [tried[i][0] for i in np.flatnonzero(t_values[:narrow] >= 0) if t_values[number] ** 2 - t_values[i] ** 2 <= 3.84]
         interval = (min(near, default=place), max(near, default=place))
         if abs(size - before[1]) < 1e-3 and place == before[0]:
             break
-    return place, scale, size, phi, sigma, interval
+    return place, scale, size, phi, sigma, interval, not wide
 
 
 def checked(steps, losses) -> tuple[np.ndarray, np.ndarray]:
@@ -220,7 +224,7 @@ def _project_out(values: np.ndarray, tangents: np.ndarray) -> np.ndarray:
     return values - basis @ (basis.T @ values)
 
 
-def _held(x: np.ndarray, y: np.ndarray, place: float, scale: float, size: float) -> bool:
+def _held(x: np.ndarray, y: np.ndarray, place: float, scale: float, size: float) -> bool | None:
     """Whether log losses y [n] are still down in the second half of the 0.15 decade after the fall is 90 % over.
 
     "Down" is by more than half of the step against the 0.15 decade before it begins. The smooth fall on the way is not
@@ -230,7 +234,9 @@ def _held(x: np.ndarray, y: np.ndarray, place: float, scale: float, size: float)
     begin, over = place - half_width, place + half_width
     early = (x >= begin - HOLD) & (x <= begin)
     late = (x >= over + HOLD / 2) & (x <= over + HOLD)
-    if not early.any() or not late.any() or x[-1] < over + HOLD - 1e-9:
+    if x[-1] < over + HOLD - 1e-9:
+        return None
+    if not early.any() or not late.any():
         return False
     return bool(y[late].mean() <= y[early].mean() - size / 2)
 

@@ -15,6 +15,7 @@ import numpy as np
 from monitor.nulls import active_order, corrected_correlation, correlations, nnls_many, sub_gram, times, whiten
 
 SCALES = (0.01, 0.02, 0.05)  # of the logistic, in decades
+WIDTH = 4.394  # 10-90 % width of a logistic in units of its scale: 2 ln 9
 NUM_PLACES = 49
 MARGIN = 0.1  # decades before the first place: a step needs points on both sides
 HOLD = 0.15  # decades that a fall must last, so the last place lies this far from the end

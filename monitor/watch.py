@@ -11,7 +11,7 @@ from scipy import stats
 
 from monitor import online
 from monitor.config import MonitorConfig
-from monitor.matched import HOLD
+from monitor.matched import HOLD, WIDTH
 
 RISE_NATS = 0.03
 RISE_DECADES = 0.5
@@ -24,8 +24,8 @@ class Watch:
 
     def __init__(self, state: dict[str, Any] | None = None):
         self.state = state or {
-            "since": [], "update": [], "loss": [], "kept": [], "errors": [], "level": None, "alert_at": None,
-            "candidates": 0, "known": [], "first": None,
+            "since": [], "update": [], "loss": [], "kept": [], "errors": [], "level": None, "scan_at": None,
+            "candidates": 0, "known": [], "first": None, "after": 0,
         }  # fmt: skip
 
     def take(self, since: int, update: int, loss: float, config: MonitorConfig) -> str | None:
@@ -40,9 +40,9 @@ class Watch:
         if state["kept"] and math.log10(since / state["since"][state["kept"][-1]]) < least:
             return None
         state["kept"].append(len(state["since"]) - 1)
-        if state["alert_at"] is not None and math.log10(since / state["alert_at"]) >= HOLD:
+        if state["scan_at"] is not None and since >= state["scan_at"]:
             return "confirm"
-        steps, losses = self.series(online.WINDOW + online.GAP)
+        steps, losses = self.series(min(online.WINDOW + online.GAP, len(state["kept"]) - state["after"]))
         error = online.forecast_error(np.log10(steps), np.log(losses))
         if error is None:
             return None
@@ -55,7 +55,7 @@ class Watch:
             state["candidates"] += 1
         state["level"], state["first"] = level, {"statistic": statistic, "back": len(state["errors"]) - start}
         if level == "alert":
-            state["alert_at"] = since
+            state["scan_at"] = since * 10**HOLD
         return level
 
     def onset(self) -> int:
@@ -65,14 +65,21 @@ class Watch:
 
     def series(self, last: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """(steps [n], losses [n]) that are scanned, the last ones."""
-        kept = self.state["kept"] if last is None else self.state["kept"][-last:]
+        kept = self.state["kept"]
+        kept = kept if last is None else kept[len(kept) - last :]
         return np.array([self.state["since"][i] for i in kept], float), np.array([self.state["loss"][i] for i in kept])
 
+    def postpone(self, since: float) -> None:
+        """Ask for the scan again at `since`: the fall may not yet have held for long enough."""
+        self.state["scan_at"] = since
+
     def settle(self, fall: Sequence[float] | None) -> None:
-        """An alarm was judged; fall: (step, size, scale) if it was confirmed."""
+        """An alarm was judged; fall: (step, size, scale) if it was confirmed, after which forecasts begin anew."""
         if fall is not None:
             self.state["known"].append(list(fall))
-        self.state.update(errors=[], level=None, alert_at=None, first=None)
+            over = fall[0] * 10 ** (WIDTH * fall[2] / 2)
+            self.state["after"] = sum(self.state["since"][i] <= over for i in self.state["kept"])
+        self.state.update(errors=[], level=None, scan_at=None, first=None)
 
     def rise(self, introduced: int, old: bool, config: MonitorConfig) -> dict[str, float] | None:
         """The rise of log loss after an introduction at update `introduced`, once RISE_DECADES are over; None if none.
