@@ -81,6 +81,8 @@ def scan(
     s, loss = checked(steps, losses)
     x, columns = np.log10(s), decay_columns(s, introductions)
     loss = np.exp(without_spikes(np.log(loss)))
+    start = peak_of_rise(x, np.log(loss))
+    x, loss, columns = x[start:], loss[start:], columns[start:]
     for step, size, scale in known:
         loss = loss / np.exp(size * logistic(x, np.log10(step), scale))
     fit, _ = fit_null(loss, columns)
@@ -105,6 +107,23 @@ def scan(
         kind, statistic, p, drawn, 10**place, (10 ** interval[0], 10 ** interval[1]), scale, size,
         (size - half, size + half), float(snr), held, plateau, phi, sigma,
     )  # fmt: skip
+
+
+def peak_of_rise(x: np.ndarray, y: np.ndarray) -> int:
+    """The point from which log losses y [n] at x are scanned: 0, or the peak where they first rise far above their start.
+
+    No mixture of decays rises, so what comes before the peak of a rise says nothing about a fall after it. A rise counts
+    from .10 nat and 5 standard deviations about a cubic on, of running medians of 9; enough of the series must remain.
+    """
+    half = 4
+    middle = np.median(np.lib.stride_tricks.sliding_window_view(np.pad(y, half, mode="edge"), 2 * half + 1), -1)
+    rest = y - np.polyval(np.polyfit(x - x[0], y, 3), x - x[0])
+    sigma = 1.4826 * float(np.median(np.abs(rest)))
+    # The first point that is as high as the peak but for noise: on a plateau the highest may be anywhere.
+    peak = int(np.flatnonzero(middle >= middle.max() - sigma)[0])
+    high = middle.max() - middle[: half + 1].mean() >= max(MIN_SIZE, MIN_SNR * sigma)
+    long = len(x) - peak >= MIN_POINTS and x[-1] - x[peak] >= MIN_DECADES
+    return peak if high and long else 0
 
 
 def surrogate_phi(found: Found) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from monitor.falls import ALPHA, scan
+from monitor.falls import ALPHA, peak_of_rise, scan
 from monitor.nulls import corrected_correlation, correlations, decay_columns, draw_noise, fit_null, whiten
 
 S = np.geomspace(50, 50_000, 200)
@@ -73,6 +73,18 @@ def test_the_recovery_after_a_later_introduction_is_smooth_learning():
     loss = (SMOOTH["power law"] + 0.8 * jump) * np.exp(noise(0.3, 0.02, 4))
     told = scan(S, loss, np.random.default_rng(0), introductions=[2000], surrogates=99)
     assert told.p > 0.05
+
+
+def test_a_fall_after_a_rise_is_found_from_the_peak_on():
+    rise = 0.8 / (1 + np.exp(-(X - 2.1) / 0.08))
+    loss = np.exp(rise + noise(0.5, 0.01, 6) + fall(0.5, 3.6, 0.02))
+    found = scan(S, loss, np.random.default_rng(0), surrogates=499)
+    assert found.kind == "breakthrough"
+    assert np.log10(found.step) == pytest.approx(3.6, abs=0.02)
+    assert np.log10(found.plateau[0]) > 2.2
+    assert peak_of_rise(X, np.log(loss)) > 30
+    assert peak_of_rise(X, np.log(SMOOTH["power law"]) + noise(0.5, 0.02, 6)) == 0
+    assert peak_of_rise(X, noise(0.9, 0.02, 7)) == 0
 
 
 def test_the_same_generator_gives_the_same_answer():
