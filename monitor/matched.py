@@ -82,6 +82,7 @@ def _median_of_five(w: np.ndarray) -> np.ndarray:
 class _Fit:
     """Least squares of B series, whitened for one correlation."""
 
+    null: np.ndarray  # [B, m] amplitudes of the null alone
     amplitude: np.ndarray  # [B, m] of the null, beside the best step
     active: np.ndarray  # [B, m + 1] of the null and that step
     number: np.ndarray  # [B] of the best step
@@ -106,6 +107,10 @@ class Search:
         self.spread = np.ones_like(x) if spread is None else spread
         self.templates = np.stack([logistic(x, place, scale) for place, scale in self.candidates])
         self._at: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        # The data's fit itself, "1": where all fits begin.
+        _, design, gram = self._prepared(0)
+        width = columns.shape[1]
+        self._origin, _ = nnls_many(gram[:width, :width], (design[:, :width].T @ (1 / self.spread))[None])
 
     def best(self, values: np.ndarray) -> Found:
         """Fit the null, find the step, estimate the noise with both fitted, find the step again on whitened values.
@@ -115,22 +120,16 @@ class Search:
         squares, without the step and with it, so that the null may bend towards the step but not be helped by it.
         """
         relative = np.exp(values)
-        white = self._fit(relative, 0)
-        regressors = white.active.sum(1)
+        white = self._fit(relative, np.zeros(len(values), int), None)
         rest = relative - white.amplitude @ self.columns.T - white.size[:, None] * self.templates[white.number]
-        phi, error = corrected_correlation(rest / self.spread, regressors)
-        grid = np.abs(phi[:, None] - PHI_GRID).argmin(1)
-        statistic, size, sigma = (np.zeros(len(values)) for _ in range(3))
-        number, smooth = np.zeros(len(values), int), np.zeros(values.shape)
-        for level in np.unique(grid):
-            mine = np.flatnonzero(grid == level)
-            fit = self._fit(relative[mine], int(level))
-            freedom = np.maximum(len(self.x) - fit.active.sum(1) - 1, 1)
-            variance = np.maximum(fit.with_step / freedom, SIGMA_FLOOR**2)
-            statistic[mine] = np.sqrt(np.maximum(fit.without - fit.with_step, 0) / variance)
-            number[mine], size[mine], sigma[mine] = fit.number, fit.size, np.sqrt(variance)
-            smooth[mine] = np.log(np.maximum(fit.amplitude @ self.columns.T, 1e-12))
-        return Found(statistic, number, size, PHI_GRID[grid], error, sigma, smooth)
+        phi, error = corrected_correlation(rest / self.spread, white.active.sum(1))
+        levels = np.abs(phi[:, None] - PHI_GRID).argmin(1)
+        fit = self._fit(relative, levels, white)
+        freedom = np.maximum(len(self.x) - fit.active.sum(1) - 1, 1)
+        variance = np.maximum(fit.with_step / freedom, SIGMA_FLOOR**2)
+        statistic = np.sqrt(np.maximum(fit.without - fit.with_step, 0) / variance)
+        smooth = np.log(np.maximum(fit.amplitude @ self.columns.T, 1e-12))
+        return Found(statistic, fit.number, fit.size, PHI_GRID[levels], error, np.sqrt(variance), smooth)
 
     def _prepared(self, level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Whitened for correlation PHI_GRID[level]: (correlations, [n, m + C] null and steps, their Gram matrix)."""
@@ -140,31 +139,43 @@ class Search:
             self._at[level] = (rho, design, design.T @ design)
         return self._at[level]
 
-    def _fit(self, relative: np.ndarray, level: int) -> _Fit:
-        """Losses over the data's fit, relative [B, n], fitted by the null, and by the null and the best step."""
-        rho, design, gram = self._prepared(level)
-        width = self.columns.shape[1]
-        target = whiten(relative / self.spread, rho)
-        products = target @ design
-        power = (target**2).sum(1)
-        null, active = nnls_many(gram[:width, :width], products[:, :width])
-        left = products - null @ gram[:width]
-        # The step to try: the largest t-value after orthogonalisation against the active columns.
-        order, valid = active_order(active)
-        factor = np.linalg.cholesky(sub_gram(gram, order, valid))
-        cross = gram[order][:, :, width:]
-        steps = np.linalg.solve(factor, np.where(valid[:, :, None], cross, 0.0))
-        own = np.diag(gram)[width:]
-        norm = own - (steps**2).sum(1)
-        t = np.where(norm > 1e-6 * own + 1e-6, left[:, width:] / np.sqrt(np.maximum(norm, 1e-9)), -np.inf)
-        number = t.argmax(1)
-        rows = np.arange(len(number))
-        joint = np.empty((len(number), width + 1, width + 1))
-        joint[:, :width, :width] = gram[:width, :width]
-        joint[:, :width, width] = joint[:, width, :width] = gram[width + number][:, :width]
-        joint[:, width, width] = own[number]
-        joint_products = np.concatenate([products[:, :width], products[rows, width + number][:, None]], 1)
-        both, active = nnls_many(joint, joint_products)
+    def _fit(self, relative: np.ndarray, levels: np.ndarray, start: _Fit | None) -> _Fit:
+        """Losses over the data's fit, relative [B, n], fitted by the null, and by the null and the best step.
+
+        levels: [B] index of each one's correlation in PHI_GRID. start: an earlier fit, to begin from.
+        """
+        count, width = len(relative), self.columns.shape[1]
+        groups = [(int(level), np.flatnonzero(levels == level)) for level in np.unique(levels)]
+        products, power = np.empty((count, width + len(self.templates))), np.empty(count)
+        grams = np.empty((count, width, width))
+        for level, mine in groups:
+            rho, design, gram = self._prepared(level)
+            target = whiten(relative[mine] / self.spread, rho)
+            products[mine], power[mine], grams[mine] = target @ design, (target**2).sum(1), gram[:width, :width]
+        null, active = nnls_many(grams, products[:, :width], np.repeat(self._origin, count, 0) if start is None else start.null)
+        number, own, cross = np.empty(count, int), np.empty(count), np.empty((count, width))
+        left = np.empty_like(products)
+        for level, mine in groups:
+            gram = self._prepared(level)[2]
+            left[mine] = products[mine] - null[mine] @ gram[:width]
+            # The step to try: the largest t-value after orthogonalisation against the active columns.
+            order, valid = active_order(active[mine])
+            factor = np.linalg.cholesky(sub_gram(gram, order, valid))
+            steps = np.linalg.solve(factor, np.where(valid[:, :, None], gram[:, width:][order], 0.0))
+            powers = np.diag(gram)[width:]
+            norm = powers - (steps**2).sum(1)
+            t = np.where(
+                norm > 1e-6 * powers + 1e-6, left[mine, width:] / np.sqrt(np.maximum(norm, 1e-9)), -np.inf
+            )
+            best = t.argmax(1)
+            number[mine], own[mine], cross[mine] = best, powers[best], gram[width + best][:, :width]
+        joint = np.empty((count, width + 1, width + 1))
+        joint[:, :width, :width] = grams
+        joint[:, :width, width] = joint[:, width, :width] = cross
+        joint[:, width, width] = own
+        picked = products[np.arange(count), width + number]
+        joint_products = np.concatenate([products[:, :width], picked[:, None]], 1)
+        both, active = nnls_many(joint, joint_products, np.concatenate([null, np.zeros((count, 1))], 1))
         without = power - ((products + left)[:, :width] * null).sum(1)
         with_step = power - ((2 * joint_products - times(both, joint)) * both).sum(1)
-        return _Fit(both[:, :width], active, number, both[:, width], without, with_step)
+        return _Fit(null, both[:, :width], active, number, both[:, width], without, with_step)

@@ -53,17 +53,20 @@ def fit_null(loss: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def nnls_many(
-    gram: np.ndarray, products: np.ndarray
+    gram: np.ndarray, products: np.ndarray, start: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Non-negative least squares of many series on one design: (amplitudes [B, m] >= 0, active [B, m]).
 
-    gram: [m, m] C'C, or [B, m, m] where the designs differ; products: [B, m] C'y. Lawson and Hanson's active sets (1974, chapter 23),
-    all series in step, by the normal equations; a column counts that lowers the residual.
+    gram: [m, m] C'C, or [B, m, m] where the designs differ; products: [B, m] C'y; start: [B, m] amplitudes >= 0 to begin
+    with, which only saves time. Lawson and Hanson's active sets (1974, chapter 23), all series in step, by the normal
+    equations; a column counts that lowers the residual.
     """
     count, width = products.shape
-    passive = np.zeros((count, width), bool)
-    amplitude = np.zeros((count, width))
+    amplitude = np.zeros((count, width)) if start is None else start.copy()
+    passive = amplitude > 0
     live = np.arange(count)
+    if start is not None:
+        _descend(gram, products, amplitude, passive, live)
     least = _GAIN * np.abs(products).max(1, initial=1e-300)
     for _ in range(3 * width):
         slope = products[live] - times(amplitude[live], gram if gram.ndim == 2 else gram[live])
@@ -74,23 +77,30 @@ def nnls_many(
         if len(live) == 0:
             break
         passive[live, best] = True
-        inner = live
-        while len(inner):
-            trial = solve_active(gram if gram.ndim == 2 else gram[inner], products[inner], passive[inner])
-            bad = (trial <= 0) & passive[inner]
-            done = ~bad.any(1)
-            amplitude[inner[done]] = trial[done]
-            inner, trial, bad = inner[~done], trial[~done], bad[~done]
-            if len(inner) == 0:
-                break
-            # Go from the old amplitudes towards the trial until the first of them is 0; that one leaves.
-            old = amplitude[inner]
-            ratio = np.where(bad, old / np.maximum(old - trial, 1e-300), np.inf)
-            share = ratio.min(1, keepdims=True)
-            amplitude[inner] = np.where(passive[inner], old + share * (trial - old), 0.0)
-            passive[inner] &= ~(bad & (ratio <= share))
-            amplitude[inner] *= passive[inner]
+        _descend(gram, products, amplitude, passive, live)
     return amplitude, passive
+
+
+def _descend(
+    gram: np.ndarray, products: np.ndarray, amplitude: np.ndarray, passive: np.ndarray, inner: np.ndarray
+) -> None:
+    """Lawson and Hanson's inner loop for the series `inner`, in place: least squares on the passive columns, which are
+    left one by one where they would become negative."""
+    while len(inner):
+        trial = solve_active(gram if gram.ndim == 2 else gram[inner], products[inner], passive[inner])
+        bad = (trial <= 0) & passive[inner]
+        done = ~bad.any(1)
+        amplitude[inner[done]] = trial[done]
+        inner, trial, bad = inner[~done], trial[~done], bad[~done]
+        if len(inner) == 0:
+            break
+        # Go from the old amplitudes towards the trial until the first of them is 0; that one leaves.
+        old = amplitude[inner]
+        ratio = np.where(bad, old / np.maximum(old - trial, 1e-300), np.inf)
+        share = ratio.min(1, keepdims=True)
+        amplitude[inner] = np.where(passive[inner], old + share * (trial - old), 0.0)
+        passive[inner] &= ~(bad & (ratio <= share))
+        amplitude[inner] *= passive[inner]
 
 
 def times(rows: np.ndarray, gram: np.ndarray) -> np.ndarray:
