@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -13,7 +13,6 @@ from agents.bounds import at_least, at_most
 from agents.model import SearchModel
 from agents.network import MultiGameNetwork
 from search import GumbelConfig, PUCTConfig, RecurrentFn, Result, Root, RowScale, gumbel_muzero, muzero
-from search.native import NativeModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +29,8 @@ class SearchConfig:
     """Weight of a difference of value that is one unit of the game's own scale, times (50 + most visits)."""
     noise_weight: float = 0.7
     """How far the typical error of the values widens the game's unit: differences below it are noise."""
+    q_unit: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Game -> the unit of its differences of value, set by hand; 0, and games not named here: found automatically."""
     policy: Literal["gumbel", "puct"] = "gumbel"
     """How simulations are spent: Gumbel MuZero's sequential halving, or MuZero's PUCT, whose policy target is the share
     of visits; max_considered, value_weight and noise_weight are for gumbel alone."""
@@ -40,6 +41,9 @@ class SearchConfig:
     def __post_init__(self) -> None:
         at_least("search", self, simulations=1, max_considered=1, gamma=0, value_weight=0, noise_weight=0)
         at_most("search", self, gamma=1, value_weight=1e6, noise_weight=1e6, simulations=10**6, max_considered=10**6)
+        for game, unit in self.q_unit.items():
+            if not (unit == 0 or 1e-6 <= unit <= 1e6):
+                raise ValueError(f"search.q_unit.{game} must be 0 (automatic) or lie in 1e-6 to 1e6, found {unit}")
 
 
 def gumbel_config(config: SearchConfig, greedy: bool) -> GumbelConfig:
@@ -80,21 +84,16 @@ class Query(NamedTuple):
         )
 
 
-class Prepared(NamedTuple):
-    """A search that is ready to run."""
-
-    run: Callable[[], Result]
-    detached: bool  # it reads no weights any more: it may run in another thread while the network is trained
-
-
 def search_batch(network: MultiGameNetwork, observations: Sequence[tuple[str, Tensor]], query: Query) -> Result:
     """Search a mixed batch: (game, observation [rows, *shape]) pairs in the order of the query's rows."""
-    return prepare_search(network, observations, query).run()
+    return prepare_search(network, observations, query)()
 
 
 @torch.inference_mode()
-def prepare_search(network: MultiGameNetwork, observations: Sequence[tuple[str, Tensor]], query: Query) -> Prepared:
-    """`search_batch` up to where the tree begins to grow: the roots are there, and the model's weights are packed."""
+def prepare_search(
+    network: MultiGameNetwork, observations: Sequence[tuple[str, Tensor]], query: Query
+) -> Callable[[], Result]:
+    """`search_batch` up to where the tree begins to grow: the roots are there. What is returned does the rest."""
     game = torch.cat([torch.full((len(rows),), network.games[name], dtype=torch.int64) for name, rows in observations])
     model = SearchModel(network, game, query.config.gamma)
     root = model.root(observations, query.legal, query.to_play, query.seed, query.value_scale)
@@ -104,7 +103,7 @@ def prepare_search(network: MultiGameNetwork, observations: Sequence[tuple[str, 
     def run() -> Result:
         return decide(root, recurrent_fn, query.num_simulations, query.config, query.greedy)
 
-    return Prepared(run, isinstance(recurrent_fn, NativeModel))
+    return run
 
 
 class ValueScales:
@@ -118,15 +117,18 @@ class ValueScales:
     error|: where actions differ by less than the values err, the difference is noise.
     """
 
-    def __init__(self, decay: float = 0.99, noise_weight: float = 0.0):
-        """decay: of both running means, a step of self-play and an update. noise_weight: see the class."""
-        self.decay, self.noise_weight = decay, noise_weight
+    def __init__(self, decay: float = 0.99, noise_weight: float = 0.0, by_hand: Mapping[str, float] | None = None):
+        """decay: of both running means, a step of self-play and an update. noise_weight: see the class. by_hand: game
+        -> its unit, which then stands, where it is not 0."""
+        self.decay, self.noise_weight, self.by_hand = decay, noise_weight, dict(by_hand or {})
         self.error: dict[str, float] = {}
         self.square: dict[str, float] = {}
         self.weight: dict[str, float] = {}
 
     def __getitem__(self, game: str) -> float:
-        """The present scale of `game`; 1 before anything is known."""
+        """The present scale of `game`: the one set by hand, else the one found; 1 before anything is known."""
+        if self.by_hand.get(game):
+            return self.by_hand[game]
         if not self.weight.get(game):
             return 1.0
         noise = self.noise_weight * self.error.get(game, 0.0)

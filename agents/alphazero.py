@@ -153,23 +153,17 @@ def search_games(
     """Search a mixed batch: the games of `states` with their rules, in one search, the others with the learned model,
     in another. observations and query are those of `agents.acting.search_batch`; what comes out is in their order.
     """
-    return prepare_games(network, observations, states, query).run()
-
-
-class PreparedGames(NamedTuple):
-    """Searches of a mixed batch that are ready to run; see `agents.acting.Prepared`."""
-
-    run: Callable[[], Found]
-    detached: bool
+    return prepare_games(network, observations, states, query)()
 
 
 def prepare_games(
     network: MultiGameNetwork, observations: Sequence[tuple[str, Tensor]], states: Mapping[str, States], query: Query
-) -> PreparedGames:
-    """`search_games` up to where the trees begin to grow."""
+) -> Callable[[], Found]:
+    """`search_games` up to where the trees begin to grow. What is returned does the rest, in any thread; it may read
+    the network's weights."""
     places = torch.arange(len(query.seed)).split([len(rows) for _, rows in observations])
     searches: list[Callable[[], Result]] = []
-    order, detached = [], True
+    order = []
     for by_rules in (False, True):
         chosen = [index for index, (name, _) in enumerate(observations) if (name in states) == by_rules]
         if not chosen:
@@ -180,11 +174,8 @@ def prepare_games(
         if by_rules:
             shown = [(name, states[name]) for name, _ in pairs]
             searches.append(functools.partial(search_rules, network, shown, given))
-            detached = False
         else:
-            prepared = prepare_search(network, pairs, given)
-            searches.append(prepared.run)
-            detached = detached and prepared.detached
+            searches.append(prepare_search(network, pairs, given))
         order.append(rows)
 
     def run() -> Found:
@@ -196,7 +187,7 @@ def prepare_games(
         results = [result._replace(root_value=pad_last(result.root_value, seats)) for result in results]
         return Found(*(torch.cat([getattr(result, name) for result in results])[back] for name in Found._fields))
 
-    return PreparedGames(run, detached)
+    return run
 
 
 @torch.inference_mode()

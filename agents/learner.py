@@ -111,11 +111,18 @@ class Sample(NamedTuple):
 
 
 def summed_steps(window: Window, config: LearnerConfig) -> Tensor:
-    """[N] int64: how many rewards the value targets of each row sum."""
-    if not config.stale_after:
-        return torch.full_like(window.age, config.n_step)
-    updates = (window.age * config.updates_per_step).long()
-    return (config.n_step - updates // config.stale_after).clamp(min=1)
+    """[N, K + 1] int64: how many rewards the value target of each position sums. A move that was drawn at random says
+    nothing of the policy's value, so the sum ends before it."""
+    steps = torch.full_like(window.age, config.n_step)
+    if config.stale_after:
+        updates = (window.age * config.updates_per_step).long()
+        steps = (steps - updates // config.stale_after).clamp(min=1)
+    steps = steps[:, None].expand(-1, config.unroll + 1)
+    if not bool(window.explored.any()):
+        return steps
+    place = torch.arange(window.explored.shape[1])
+    explored = torch.where(window.explored, place, len(place)).flip(1).cummin(1).values.flip(1)
+    return torch.minimum(steps, (explored - place)[:, : config.unroll + 1])
 
 
 def make_sample(
@@ -273,7 +280,7 @@ class Learner:
         for name, window in windows.items():
             ended = (window.terminated | window.truncated).long().cumsum(1)
             before = F.pad(ended, (1, 0))[:, :-1]  # [N, W] ends before each step
-            ahead = summed_steps(window, config)[:, None] + torch.arange(config.unroll + 1)
+            ahead = summed_steps(window, config) + torch.arange(config.unroll + 1)
             row, k = (before.gather(1, ahead) == before[:, : config.unroll + 1]).nonzero(as_tuple=True)
             places[name] = row, ahead[row, k]
             shown[name] = buffers[name].observations(window.index_of[places[name]])

@@ -54,6 +54,7 @@ class Window(NamedTuple):
     root_value: Tensor  # [N, W, P] float32: the search's value, absolute seats
     final_value: Tensor  # [N, W, P] float32: value of the last observation where `truncated`
     trainable: Tensor  # [N, W] bool: false for moves of a random opening
+    explored: Tensor  # [N, W] bool: the move was drawn at random instead of from the search
     index: Tensor  # [N] int64: flat position of the first step in the ring, for priorities and reanalysis
     weight: Tensor  # [N] float32: importance weights, at most 1
     age: Tensor  # [N] int64: time steps that were added since the first step
@@ -65,7 +66,7 @@ def row_fields(spec: GameSpec) -> dict[str, slice]:
     players, actions = spec.num_players, spec.num_actions
     widths = {
         "to_play": 1, "action": 1, "reward": players, "terminated": 1, "truncated": 1, "policy": actions,
-        "root_value": players, "final_value": players, "trainable": 1, "legal": actions,
+        "root_value": players, "final_value": players, "trainable": 1, "explored": 1, "legal": actions,
     }  # fmt: skip
     ends = torch.tensor(list(widths.values())).cumsum(0).tolist()
     return {name: slice(end - widths[name], end) for name, end in zip(widths, ends, strict=True)}
@@ -83,7 +84,8 @@ def ring_length(spec: GameSpec, copies: int, config: ReplayConfig, window: int, 
     if length <= window:
         raise ValueError(
             f"{spec.name}: replay.max_bytes={config.max_bytes} and replay.max_steps={config.max_steps} keep {length} "
-            f"steps of each of {copies} copies, a window needs {window + 1}; raise them or lower selfplay.copies"
+            f"steps of each of {copies} copies, a window needs {window + 1}; raise them or lower "
+            f"selfplay.{'copies' if spec.native else 'wrapped_copies'}"
         )
     return length
 
@@ -185,6 +187,7 @@ class ReplayBuffer:
             root_value=part["root_value"],
             final_value=part["final_value"],
             trainable=part["trainable"][..., 0] > 0,
+            explored=part["explored"][..., 0] > 0,
             index=flat,
             weight=weight,
             age=(self.num_added - 1 - time) % self.length,

@@ -22,8 +22,8 @@ from envs.game import GameSpec, NativeGame
 from envs.solver import take
 from search import PUCTConfig, Root, Step, TreeRange, Unvisited, muzero, noise
 
-_PATH = 0xD1342543DE82EF95 - 2**64  # odd: keys of different paths differ; noise.uniform mixes them further
-_ROLLOUT, _ORDER = 1 << 20, 1 << 21  # streams of `noise.uniform`: far from those of search
+PATH = 0xD1342543DE82EF95 - 2**64  # odd: keys of different paths differ; noise.uniform mixes them further
+_ROLLOUT, ORDER = 1 << 20, 1 << 21  # streams of `noise.uniform`: far from those of search
 _LONGEST_ROLLOUT = 200  # moves, where a game does not say how long it can last
 
 MCTS = PUCTConfig(dirichlet_fraction=0.0, temperature=0.0, unit=TreeRange(), unvisited=Unvisited.NODE)
@@ -104,7 +104,7 @@ class RulesModel:
         state, key = self.unpack(embedding)
         played = self.game.play(state, action)
         legal, to_play = self.game.legal(played.state), self.game.to_play(played.state)
-        key = key * _PATH + action + 1
+        key = key * PATH + action + 1
         logits, value = self.evaluate(Positions(played.state, legal, to_play, played.terminated, key))
         return Step(
             embedding=self._packing.pack([*played.state, key]),
@@ -211,7 +211,7 @@ def mcts_player(game: NativeGame, simulations: int) -> RulesPlayer:
     model = RulesModel(game, Rollouts(game))
 
     def decide(root: Root) -> Decision:
-        order = noise.uniform(root.seed, game.spec.num_actions, _ORDER).float()
+        order = noise.uniform(root.seed, game.spec.num_actions, ORDER).float()
         result = muzero(root._replace(prior_logits=1e-3 * order), model.step, simulations, MCTS)
         most = result.visits == result.visits.amax(1, keepdim=True)
         action = choose_uniformly(most, root.seed)

@@ -6,16 +6,18 @@ Shape legend: B rows of all games, C copies of one game, A actions of the widest
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from agents.acting import Query, SearchConfig, ValueScales
-from agents.alphazero import ExactRules, Found, PreparedGames, States, prepare_games
+from agents.alphazero import ExactRules, Found, States, prepare_games
 from agents.bounds import at_least, at_most
 from agents.encoders import label_seed
 from agents.network import MultiGameNetwork, pad_last
+from agents.novelty import Novelty
 from agents.replay import ReplayBuffer
 from envs.batch import NativeEnvironment
 from envs.game import Environment, GameSpec, Timestep
@@ -26,22 +28,36 @@ class SelfPlayConfig:
     """How experience is collected."""
 
     copies: int = 64
-    """Copies of each game played at once."""
+    """Copies of each native game played at once."""
+    wrapped_copies: int = 32
+    """Copies of each other game: its steps are what is scarce, and fewer of them an update learn more from each."""
     random_plies: int = 8
     """Episodes begin with 0 to this many uniformly random moves, which are no targets: they bring variety."""
+    explore: float = 0.0
+    """Share of later moves that are uniformly random, too. The search's policy of the position is a target all the
+    same; value targets sum no rewards across such a move."""
+    greedy_share: float = 0.5
+    """Share of the copies that play the best move of the search's policy, without noise: they reach positions that
+    noise keeps the others from."""
 
     def __post_init__(self) -> None:
-        at_least("selfplay", self, copies=1, random_plies=0)
-        at_most("selfplay", self, copies=10**6, random_plies=10**6)
+        at_least("selfplay", self, copies=1, wrapped_copies=1, random_plies=0, explore=0, greedy_share=0)
+        at_most("selfplay", self, copies=10**6, wrapped_copies=10**6, random_plies=10**6, explore=1, greedy_share=1)
+
+    def copies_of(self, spec: GameSpec) -> int:
+        """How many copies of this game are played at once."""
+        return self.copies if spec.native else self.wrapped_copies
 
 
 class Collector:
     """The copies of one game, their current timestep and what is being summed up about running episodes."""
 
     def __init__(self, spec: GameSpec, environment: Environment, config: SelfPlayConfig, seed: int,
-                 rules: ExactRules | None = None):  # fmt: skip
-        """rules: what the game is searched with; the environment then has the states. None: the learned model."""
+                 rules: ExactRules | None = None, novelty: Novelty | None = None):  # fmt: skip
+        """rules: what the game is searched with; the environment then has the states. None: the learned model. novelty:
+        what is new in the game, where curiosity has a say in the moves."""
         self.spec, self.environment, self.config, self.rules = spec, environment, config, rules
+        self.novelty = novelty
         self.generator = torch.Generator().manual_seed(label_seed(seed, "self-play", spec.name))
         self.base_seed = label_seed(seed, "search", spec.name)
         self.num_steps = 0  # steps of every copy so far
@@ -73,6 +89,7 @@ class Collector:
             "score": self.score,
             "length": self.length,
             "opening": self.opening,
+            **({"novelty": self.novelty.state_dict()} if self.novelty is not None else {}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -80,6 +97,8 @@ class Collector:
         self.generator.set_state(state["generator"])
         self.num_steps = state["num_steps"]
         self.score, self.length, self.opening = state["score"], state["length"], state["opening"]
+        if self.novelty is not None and "novelty" in state:  # else curiosity was switched on by this resume
+            self.novelty.load_state_dict(state["novelty"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +114,7 @@ class Step(NamedTuple):
 
     collectors: dict[str, Collector]
     states: dict[str, States | None]
-    search: PreparedGames
+    search: Callable[[], Found]
 
 
 def collect_step(
@@ -107,7 +126,7 @@ def collect_step(
 ) -> dict[str, EndedEpisodes]:
     """Search and play one move in every copy of every game; store it; returns the episodes that ended."""
     step = begin_step(network, collectors, scales, config)
-    return finish_step(network, step, step.search.run(), buffers, scales)
+    return finish_step(network, step, step.search(), buffers, scales)
 
 
 def begin_step(
@@ -153,9 +172,19 @@ def _play(network: MultiGameNetwork, collector: Collector, buffer: ReplayBuffer,
           value: Tensor, states: States | None) -> EndedEpisodes:  # fmt: skip
     """Play `action` [C] (a random move in openings), store the step, begin what ended anew."""
     before, opening = collector.timestep, collector.opening > 0
-    if bool(opening.any()):
+    greedy = round(collector.config.greedy_share * len(action))
+    if greedy:
+        action = torch.cat([policy[:greedy].argmax(1), action[greedy:]])
+    strayed = drawn = torch.zeros_like(opening)
+    if collector.novelty is not None:
+        action, strayed = collector.novelty.play(before.observation, before.legal, action, policy)
+    if collector.config.explore:
+        drawn = torch.rand(len(opening), generator=collector.generator) < collector.config.explore
+    explored = (strayed | drawn) & ~opening
+    at_random = opening | drawn
+    if bool(at_random.any()):
         random = torch.multinomial(before.legal.float(), 1, generator=collector.generator)[:, 0]
-        action = torch.where(opening, random, action)
+        action = torch.where(at_random, random, action)
     after = collector.environment.step(action)
     ended = after.terminated | after.truncated
     buffer.add(
@@ -170,6 +199,7 @@ def _play(network: MultiGameNetwork, collector: Collector, buffer: ReplayBuffer,
         root_value=value,
         final_value=final_values(network, collector.spec, after),
         trainable=~opening,
+        explored=explored,
         state=states.packed if states is not None else None,
     )
     collector.timestep = after

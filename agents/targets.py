@@ -33,23 +33,25 @@ def n_step_returns(
     G_t = sum_{j<n} gamma^j r_{t+j} + gamma^n V(s_{t+n}); the sum stops at the end of the episode, where a terminated
     one adds nothing more and a truncated one adds gamma^{j+1} V(its last observation). Because rewards and values
     are per seat, players may alternate in any way.
-    reward, root_value, final_value: [N, W, P]; terminated, truncated: [N, W]; n: [N] int64, at most W - length.
+    reward, root_value, final_value: [N, W, P]; terminated, truncated: [N, W]; n: [N] or [N, length] int64, 0 to
+    W - length.
     """
     width = reward.shape[1]
     ended = terminated | truncated
+    n = n if n.dim() == 2 else n[:, None].expand(-1, length)
     before = torch.cumsum(ended, 1) - ended.long()  # [N, W] ends before each step
     start = before[:, :length, None]
     ahead = torch.arange(width) - torch.arange(length)[:, None]  # [length, W] how far step i lies ahead of position t
     power = (gamma ** ahead.clamp(min=0).double()).float()
-    share = torch.where((ahead >= 0) & (ahead < n[:, None, None]), power, 0.0)
+    share = torch.where((ahead >= 0) & (ahead < n[..., None]), power, 0.0)
     same_episode = before[:, None] == start  # [N, length, W]
     # A cut-off episode pays its last value after its last reward.
     income = reward + gamma * truncated[..., None] * final_value
     total = torch.bmm(share * same_episode, income)
-    at = n[:, None] + torch.arange(length)  # [N, length] where the sum ends
+    at = n + torch.arange(length)  # [N, length] where the sum ends
     goes_on = same_episode.gather(2, at[..., None])  # [N, length, 1]: that step belongs to the episode of t
     value = root_value.gather(1, at[..., None].expand(-1, -1, root_value.shape[2]))
-    return total + (gamma ** n.double()).float()[:, None, None] * goes_on * value
+    return total + (gamma ** n.double()).float()[..., None] * goes_on * value
 
 
 def make_targets(
@@ -60,7 +62,7 @@ def make_targets(
     search_share: float = 0.0,
     searched: Tensor | None = None,
 ) -> Targets:
-    """Targets from a replay `Window` of at least unroll + n + 1 steps; n: of all rows, or [N] int64.
+    """Targets from a replay `Window` of at least unroll + n + 1 steps; n: of all rows, or [N] or [N, unroll + 1] int64.
 
     search_share: how much of the value target is the search's value of the position itself, taken from searched
     [N, W, P]; None: the window's root values.

@@ -58,22 +58,27 @@ def arguments_of(experiment: Experiment, seed: int, extra: Sequence[str]) -> lis
     words = [f"games=[{', '.join(experiment.games)}]", f"goals=[{', '.join(map(json.dumps, experiment.goals))}]"]
     if experiment.stop:
         words.append(f"schedule.stop_after_met={experiment.running}")
-    words.append(f"schedule.updates={experiment.updates or updates_for(experiment.env_steps, settings)}")
+    updates = experiment.updates or updates_for(experiment.games[0], experiment.env_steps, settings)
+    words.append(f"schedule.updates={updates}")
     return [*words, *settings, f"seed={seed}"]
 
 
-def updates_for(env_steps: int, settings: Sequence[str]) -> int:
-    """The updates that `env_steps` of each game pay for."""
+def updates_for(game: str, env_steps: int, settings: Sequence[str]) -> int:
+    """The updates that `env_steps` of `game` pay for."""
+    from envs import registry
     from gurgeh.config import RunConfig
     from gurgeh.configure import load_config
 
     config = load_config(RunConfig, None, settings)
-    return max(1, int(env_steps / config.selfplay.copies * config.learner.updates_per_step))
+    copies = config.selfplay.copies_of(registry.make(game).spec)
+    return max(1, int(env_steps / copies * config.learner.updates_per_step))
 
 
 def key_of(experiment: Experiment, seed: int, commit: str, extra: Sequence[str]) -> list[Any]:
     """What makes a result the same result: experiment, seed, commit, hash of all settings and of the time."""
-    told = [arguments_of(experiment, seed, extra), experiment.limit, experiment.after, experiment.episodes]
+    told: list[Any] = [arguments_of(experiment, seed, extra), experiment.limit, experiment.after, experiment.episodes]
+    if experiment.opponents:
+        told.append(list(experiment.opponents))
     return [experiment.name, seed, commit, hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]]
 
 
@@ -279,9 +284,8 @@ def run_one(
     }  # fmt: skip
     if record["status"] == "failed":
         return record | {"error": _tail(ended)}
-    opponents = ",".join(
-        dict.fromkeys(goal.split(" against ")[1].split()[0] for goal in experiment.goals if " against " in goal)
-    )
+    named = [goal.split(" against ")[1].split()[0] for goal in experiment.goals if " against " in goal]
+    opponents = ",".join(dict.fromkeys([*named, *experiment.opponents]))
     judge = [sys.executable, str(ROOT / "benchmarks" / "learning_judge.py"), str(folder), "--episodes",
              str(experiment.episodes), "--opponents", opponents]  # fmt: skip
     ended = processes.run(judge, code)

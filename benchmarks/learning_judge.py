@@ -3,7 +3,8 @@
   python benchmarks/learning_judge.py RUN --episodes 100 --opponents tactician2 --games 1000
 
 Games for one: the mean return of greedy episodes. Games for several: what was won, drawn and lost against each
-opponent. Solvable games: in how many positions the greedy move keeps the value, with search and raw, and what is lost
+opponent. Solvable games: in how many positions (a fixed sample of 100,000 of larger games) the greedy move keeps the
+value, with search and raw, and what is lost
 against a perfect player from all openings that are not lost already. The code of the current directory is used.
 """
 
@@ -65,7 +66,7 @@ def outcomes(game: NativeGame, state: Any, seat: Tensor, player: Player, opponen
 def judge(game: Game, player: Player, episodes: int, opponents: list[str], games: int) -> dict[str, Any]:
     """Measure -> value, named as in a run's short evaluations (`gurgeh.goals.Goal.key`), with 95 % intervals."""
     from gurgeh.episodes import play_episodes
-    from gurgeh.evaluate import built_in, optimal_share, refusal
+    from gurgeh.evaluate import JUDGED_POSITIONS, built_in, optimal_share, refusal
     from gurgeh.scores import summarize
 
     if game.spec.num_players == 1:
@@ -83,14 +84,14 @@ def judge(game: Game, player: Player, episodes: int, opponents: list[str], games
         found[f"score_against_{name}_interval"] = [summary["score"]["low"], summary["score"]["high"]]
     if game.spec.solvable and game.native is not None:
         solution = solve(game.native)
-        share = optimal_share(player, solution)
+        share = optimal_share(player, solution.sample(JUDGED_POSITIONS))
         position, seat = unlost_openings(solution, games)
         state = take(solution.state, position)
         result = outcomes(game.native, state, seat, player, SolverPlayer(solution))
         found |= {
             "positions": len(solution), "optimal": share.share, "optimal_raw": share.prior_share,
-            "wrong": len(share.wrong), "games_against_perfect": len(position),
-            "lost_against_perfect": int((result < 0).sum()),
+            "judged": min(len(solution), JUDGED_POSITIONS), "wrong": len(share.wrong),
+            "games_against_perfect": len(position), "lost_against_perfect": int((result < 0).sum()),
         }  # fmt: skip
     return found
 

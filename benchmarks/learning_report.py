@@ -135,14 +135,14 @@ def joint_rows(pairs: Sequence[Pair], joint: str = "minatar:joint") -> list[list
     return rows
 
 
-def ablation_rows(pairs: Sequence[Pair]) -> tuple[list[str], list[list[str]]]:
-    """(games, rows): one row a factor, for each game the mean and range of the score at the end, then the mean of the
-    curve."""
+def ablation_rows(pairs: Sequence[Pair], wanted: str = "ablation") -> tuple[list[str], list[list[str]]]:
+    """(games, rows) of the experiments `wanted`:GAME:FACTOR: one row a factor, for each game the mean and range of the
+    score at the end, then the mean of the curve."""
     found: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     games: dict[str, None] = {}
     for experiment, record in pairs:
         kind, _, rest = experiment.name.partition(":")
-        if kind == "ablation":
+        if kind == wanted:
             game, factor = rest.split(":", 1)
             games.setdefault(game)
             found[factor][game].append(record)
@@ -200,9 +200,7 @@ def report(chosen: Sequence[Experiment], results: Sequence[Record], name: str, c
     if any(record["jobs"] > 1 for _, record in pairs):
         lines.append("- With jobs 2, two runs with one thread each shared the machine: their times do not count.")
     lines.append("")
-    summary, joint, solved, (games, ablations) = (
-        summary_rows(pairs), joint_rows(pairs), solved_rows(pairs), ablation_rows(pairs)
-    )  # fmt: skip
+    summary, joint, solved = summary_rows(pairs), joint_rows(pairs), solved_rows(pairs)
     if summary:
         lines += ["## Targets", "", *_rules(pairs), *table(SUMMARY_HEAD, summary)]
     if solved:
@@ -212,9 +210,11 @@ def report(chosen: Sequence[Experiment], results: Sequence[Record], name: str, c
     if joint:
         head = ("game", "alone", "range", "joint", "range", "joint / alone")
         lines += ["## One network for all, against one for each", "", *table(head, joint)]
-    if ablations:
+    for kind, title in (("ablation", "Ablations"), ("q_unit", "The unit of Q, automatic and by hand")):
+        games, rows = ablation_rows(pairs, kind)
         head = ["factor", *(f"{game}{what}" for game in games for what in ("", ": mean of the curve", ": median s"))]
-        lines += ["## Ablations: mean (range) of the score at the end", "", *table(head, ablations)]
+        if rows:
+            lines += [f"## {title}: mean (range) of the score at the end", "", *table(head, rows)]
     lines += ["## Every run", "", *table(RUN_HEAD, run_rows(pairs))]
     failed = [(experiment, record) for experiment, record in pairs if record["status"] == "failed"]
     for experiment, record in failed:

@@ -45,6 +45,7 @@ class Experiment:
     after: float = 0.0  # seconds that a run goes on after it met the goals
     keep: float = 0.9  # share of a goal's bound under which the policy counts as lost
     episodes: int = 100  # of the last judgement
+    opponents: tuple[str, ...] = ()  # in it, besides those that goals name
 
 
 def first_met(experiment: Experiment, record: Record) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from benchmarks.learning_rules import Experiment, at_end, kept, reached, scored, solved
 
 MINATAR = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
+LARGER = ("network.width=128", "network.hidden=256", "network.channels=32", "network.encoder_blocks=1")
 BOARDS = ("hex:3", "hex:4", "mnk:4x4x3", "mnk:3x3x3:gravity", "mnk:4x4x3:gravity")
 
 
@@ -47,12 +48,24 @@ TARGETS = (
         updates=60_000, settings=_every(500), seeds=3, need=3,
     ),
     Experiment(
+        "mountaincar:curious", ("MountainCar-v0",), ("MountainCar-v0 return >= -110",), reached, limit=600, stop=True,
+        updates=60_000, settings=(*_every(500), "intrinsic.weight.MountainCar-v0=100"), seeds=3, need=3,
+    ),
+    Experiment(
         "lunarlander", ("LunarLander-v3",), ("LunarLander-v3 return >= 200",), reached, limit=1200, stop=True,
         updates=100_000, settings=_every(1000, 50), seeds=3, need=3,
     ),
     Experiment(
         "connect_four", ("connect_four",), ("connect_four win against tactician2 >= 0.95",), at_end, limit=600,
         updates=12_000, settings=_every(500, 200), seeds=3, need=3, episodes=1000,
+    ),
+    *(
+        Experiment(  # what Connect Four gains by a larger network, and by its rules in the search
+            f"connect_four:{name}", ("connect_four",), ("connect_four win against tactician2 >= 0.95",), at_end,
+            limit=600, updates=10_000, seeds=3, need=3, episodes=1000,
+            settings=(*_every(2500, 200), *LARGER, "evaluation.simulations=64", *settings),
+        )
+        for name, settings in (("larger", ()), ("rules", ("search.model=rules", "learner.unroll=0")))
     ),
     Experiment(
         "breakout", ("minatar/breakout",), ("minatar/breakout return >= 7",), at_end, limit=300, env_steps=60_000,
@@ -105,5 +118,21 @@ ABLATIONS = tuple(
     for short, game, updates in ABLATED
     for factor, settings in FACTORS.items()
 )  # fmt: skip
-SETS = {"targets": TARGETS, "ablations": ABLATIONS}
-EXPERIMENTS = {experiment.name: experiment for experiment in (*TARGETS, *ABLATIONS)}
+# The unit of Q that searches find for themselves against units set by hand: game, updates, opponents, units.
+UNITS = (
+    ("tictactoe", "tictactoe", 2_500, (), (0.03, 0.1, 0.3, 1.0)),
+    ("cartpole", "CartPole-v1", 2_500, (), (0.3, 1.0, 3.0, 10.0)),
+    ("breakout", "minatar/breakout", 2_500, (), (0.1, 0.3, 1.0, 3.0)),
+    ("connect_four", "connect_four", 2_500, ("tactician1",), (0.03, 0.1, 0.3, 1.0)),
+)
+Q_UNITS = tuple(
+    Experiment(
+        f"q_unit:{short}:{unit or 'automatic'}", (game,), (), scored, limit=600, updates=updates, seeds=3, need=3,
+        episodes=200, opponents=opponents,
+        settings=(*_every(updates // 5, 30), *((f"search.q_unit.{game}={unit}",) if unit else ())),
+    )
+    for short, game, updates, opponents, units in UNITS
+    for unit in (0, *units)
+)  # fmt: skip
+SETS = {"targets": TARGETS, "ablations": ABLATIONS, "q_unit": Q_UNITS}
+EXPERIMENTS = {experiment.name: experiment for experiment in (*TARGETS, *ABLATIONS, *Q_UNITS)}

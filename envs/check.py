@@ -29,6 +29,7 @@ CHECKS: dict[str, Callable[[Trial], Iterator[Finding]]] = {
     "save and restore": contract.restore,
     "symmetries": contract_boards.symmetries,
     "pure rules": contract.purity,
+    "chance": contract.chance,
 }
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from envs.contract_boards import symmetry_tables
-from envs.game import ObservationKind, Timestep, episode_seed
+from envs.game import ObservationKind, Timestep, episode_seed, has_explicit_chance
 from envs.trial import Finding, Play, Skip, Trial, clone, equal, first_row, guard, random_move, rows_equal
 
 
@@ -37,6 +37,13 @@ def spec(trial: Trial) -> Iterator[Finding]:
         yield Finding(
             f"board_planes with a {spec.observation.kind} observation of shape {spec.observation.shape}",
             "Planes 0 and 1 of a grid must be mine and theirs; else leave board_planes out",
+        )
+    rules = trial.game.native
+    missing = [name for name in ("decide", "chances", "resolve") if not callable(getattr(rules, name, None))]
+    if spec.num_outcomes and missing:
+        yield Finding(
+            f"num_outcomes is {spec.num_outcomes}, but there is no {', '.join(missing)}",
+            "Write decide, chances and resolve (envs.game.ChanceGame), or leave num_outcomes out",
         )
     if spec.native != (trial.game.native is not None):
         yield Finding(
@@ -240,6 +247,59 @@ def restore(trial: Trial) -> Iterator[Finding]:
     environment.close()
 
 
+def chance(trial: Trial) -> Iterator[Finding]:
+    """What `play` draws are the outcomes that `chances` announces, as often as it says."""
+    rules, spec = trial.game.native, trial.spec
+    if rules is None or not has_explicit_chance(rules):
+        raise Skip("only for native rules with explicit chance (num_outcomes)")
+    seeds = episode_seed(trial.seed, np.arange(CHANCE_COPIES), 0)
+    state, random = rules.initial(torch.as_tensor(seeds)), np.random.default_rng(trial.seed)
+    expected, variance, seen = (torch.zeros(spec.num_outcomes, dtype=torch.float64) for _ in range(3))
+    for step in range(min(trial.num_moves, CHANCE_MOVES)):
+        action = random_move(rules.legal(state), random)
+        kept = clone(dict(state._asdict()))
+        played, after = rules.play(state, action), rules.decide(state, action)
+        if not equal(kept, dict(state._asdict())):
+            yield Finding("decide changed the state that it was given", "Return new tensors", step=step)
+            return
+        chances = rules.chances(after)
+        shape, rows = (CHANCE_COPIES, spec.num_outcomes), torch.arange(CHANCE_COPIES)
+        if chances.shape != shape or bool((chances < 0).any()) or bool(((chances.sum(1) - 1).abs() > 1e-5).any()):
+            sums = chances.sum(-1)
+            problem = (
+                f"chances() has shape {tuple(chances.shape)} and rows that sum to {sums.min():g} to {sums.max():g}"
+            )
+            yield Finding(problem, f"Return probabilities {list(shape)} that sum to 1 in every row", step=step)
+            return
+        found = torch.zeros(shape, dtype=torch.bool)
+        for outcome in range(spec.num_outcomes):
+            made = rules.resolve(after, torch.full_like(rows, outcome))
+            same = rows_equal(made.reward, played.reward) & (made.terminated == played.terminated)
+            for one, other in zip(made.state, played.state, strict=True):
+                same &= rows_equal(one, other)
+            found[:, outcome] = same & (chances[:, outcome] > 0)
+        if not bool(found.any(1).all()):
+            advice = "play must be decide, one draw, and resolve: derive from envs.chance.Chance"
+            yield Finding("play led to what no possible outcome leads to", advice, first_row(~found.any(1)), step)
+            return
+        drawn = (found.sum(1) == 1) & ((chances > 0).sum(1) > 1)  # what is certain or cannot be told apart says nothing
+        p = chances[drawn].double()
+        expected, variance, seen = expected + p.sum(0), variance + (p * (1 - p)).sum(0), seen + found[drawn].sum(0)
+        alive = ~played.terminated
+        if not bool(alive.any()):
+            return
+        state = type(state)(*(part[alive][rows % int(alive.sum())] for part in played.state))
+        if hasattr(state, "key"):  # rows that were copied must not draw the same
+            state = state._replace(key=state.key + rows)
+    off = (seen - expected).abs() > 6 * variance.clamp(min=1).sqrt() + 1
+    if bool(off.any()):
+        outcome = first_row(off)
+        yield Finding(
+            f"outcome {outcome} was drawn {int(seen[outcome])} times, chances() announced {expected[outcome]:.1f}",
+            "Draw with the announced probabilities: derive from envs.chance.Chance",
+        )
+
+
 def _middle(trial: Trial) -> int:
     """The move in the middle third before which most moves of running episodes had been played (few count as many)."""
     length = torch.zeros(trial.num_copies, dtype=torch.int64)
@@ -251,6 +311,7 @@ def _middle(trial: Trial) -> int:
     return -best[1]
 
 
+CHANCE_COPIES, CHANCE_MOVES = 64, 40  # what the draws of chance are counted on
 RESTORE = "Save all that the next steps depend on: state, episode numbers, lengths, seeds, generators"
 
 

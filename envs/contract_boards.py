@@ -67,6 +67,8 @@ def board(trial: Trial) -> Iterator[Finding]:
     """mine and theirs change places when the turn does."""
     if not trial.spec.board_planes:
         raise Skip("only for games with board_planes")
+    if trial.spec.scrambles:
+        raise Skip("a scrambled game's boards mean nothing")
     wrong = {True: 0, False: 0}
     seen = {True: 0, False: 0}
     where: dict[bool, tuple[int, int]] = {}
@@ -154,6 +156,9 @@ def symmetries(trial: Trial) -> Iterator[Finding]:
         raise Skip("chance need not be symmetric")
     if any(True for _ in symmetry_tables(spec)):
         raise Skip("its tables are wrong")
+    first = trial.play.shown[0].observation
+    if not bool(rows_equal(first, first[:1].expand_as(first)).all()):
+        raise Skip("the first position is drawn, and need not be symmetric")
     for number, (cells, actions) in enumerate(zip(spec.symmetries.cells, spec.symmetries.actions, strict=True)):
         renamed = torch.tensor(actions)
         environment = trial.environment(trial.num_copies)

@@ -16,7 +16,7 @@ import dataclasses
 import enum
 import importlib.util
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 import torch
@@ -51,7 +51,8 @@ class GameSpec:
     version: int = 1  # raised whenever behaviour changes, so that old records are not read as new ones
     num_players: int = 1
     zero_sum: bool = False  # two players only: the value of one is minus the other's
-    stochastic: bool = False
+    stochastic: bool = False  # what a move leads to is drawn; a first position that is drawn alone is no chance
+    num_outcomes: int = 0  # C: outcomes of a move, in games that say what chance can do (`ChanceGame`); 0: they do not
     perfect_information: bool = True
     reward_range: tuple[float, float] = (-float("inf"), float("inf"))  # of one step
     max_length: int | None = None  # moves until the game ends or is truncated; None: unknown
@@ -63,6 +64,11 @@ class GameSpec:
     symmetries: Symmetries | None = None
     solvable: bool = False  # small enough that `envs.solver` enumerates every position
     native: bool = False  # rules are pure functions on tensors
+    twin_of: str | None = None  # the game that this one is under other names (`twin:SEED:GAME`)
+    scrambles: str | None = (
+        None  # the game whose positions this one shows without any of its rules: no board means what
+    )
+    # it shows (`scrambled:SEED:GAME`)
 
     def __post_init__(self) -> None:
         if self.action_keys is not None and len(self.action_keys) != self.num_actions:
@@ -72,6 +78,8 @@ class GameSpec:
             )
         if self.zero_sum and self.num_players != 2:
             raise ValueError(f"{self.name}: zero_sum needs num_players=2, found {self.num_players}")
+        if self.num_outcomes and not self.stochastic:
+            raise ValueError(f"{self.name}: num_outcomes={self.num_outcomes} needs stochastic=True")
         if self.num_actions < 1 or self.num_players < 1:
             raise ValueError(f"{self.name}: num_actions and num_players must be at least 1")
 
@@ -146,6 +154,32 @@ class NativeGame(Protocol):
     def play(self, state: Any, action: Tensor) -> Playable:
         """Play `action` [B] int64 in each position. Legality is the caller's business."""
         ...
+
+
+class ChanceGame(NativeGame, Protocol):
+    """Native rules that say what chance can do: a move is a decision, which leads to an afterstate, and an outcome.
+
+    `spec.num_outcomes` is C. `play` is `decide`, a draw with the probabilities of `chances` from the state's own
+    randomness, and `resolve`; `envs.chance.Chance` provides it. A search asks the three functions and so sees every
+    outcome with its probability, and never the one that would have been drawn.
+    """
+
+    def decide(self, state: Any, action: Tensor) -> Any:
+        """The afterstates, a NamedTuple of tensors [B, ...]: all of the move `action` [B] that is no chance."""
+        ...
+
+    def chances(self, after: Any) -> Tensor:
+        """[B, C] float32: the probability of each outcome, 0 where it cannot happen; rows sum to 1."""
+        ...
+
+    def resolve(self, after: Any, outcome: Tensor) -> Playable:
+        """What outcome [B] int64 leads to; the reward is that of the move and its outcome together."""
+        ...
+
+
+def has_explicit_chance(game: NativeGame) -> TypeGuard[ChanceGame]:
+    """Whether rules say what chance can do (`ChanceGame`)."""
+    return game.spec.num_outcomes > 0
 
 
 @runtime_checkable

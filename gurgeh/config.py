@@ -8,6 +8,7 @@ from agents.acting import SearchConfig
 from agents.bounds import at_least
 from agents.learner import LearnerConfig
 from agents.network import NetworkConfig
+from agents.novelty import IntrinsicConfig
 from agents.replay import ReplayConfig
 from agents.selfplay import SelfPlayConfig
 from gurgeh.evaluate import EvaluationConfig
@@ -59,14 +60,16 @@ class RunConfig:
     seed: int = 0
     """Same config and seed: the same losses to the bit (see threads)."""
     threads: int = 2
-    """Threads. With the mlp trunk one of them learns and the others search, and their number changes no result;
-    otherwise torch has them all, and results to the bit need the same number."""
+    """Threads. With the mlp trunk and the learned model one of them learns and the others search, and their number
+    changes no result; otherwise learning and searching share them, and from 3 on results to the bit need the same
+    number."""
     goals: list[str] = dataclasses.field(default_factory=list)
     """What the final evaluation must reach, each `GAME MEASURE [against OPPONENT] >= NUMBER` (or <=); measures: return,
     optimal, win, draw, loss, score. They are reported as met or missed."""
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
     selfplay: SelfPlayConfig = dataclasses.field(default_factory=SelfPlayConfig)
+    intrinsic: IntrinsicConfig = dataclasses.field(default_factory=IntrinsicConfig)
     replay: ReplayConfig = dataclasses.field(default_factory=ReplayConfig)
     learner: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
     schedule: ScheduleConfig = dataclasses.field(default_factory=ScheduleConfig)

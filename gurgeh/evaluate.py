@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from agents.bounds import at_least, at_most
+from agents.chance import ChanceRulesPlayer
 from agents.player import RandomPlayer, SolverPlayer, StatePlayer, TacticianPlayer
 from agents.rules import mcts_player, no_exact_rules
-from envs.game import Game, episode_seed
+from envs.game import Game, episode_seed, has_explicit_chance
 from envs.solver import Solution, solve, take
 from gurgeh.bitbully_player import BitbullyPlayer, no_bitbully
 from gurgeh.episodes import DECISIONS, AnyPlayer, play_episodes, untouched_randomness
@@ -165,6 +166,8 @@ def refusal(name: str, game: Game) -> str | None:
     if name == "bitbully":
         return no_bitbully(game.spec.name)
     if mcts_simulations(name) is not None:
+        if name.startswith("mcts") and game.native and has_explicit_chance(game.native):
+            return None
         return no_exact_rules(game.spec, game.native) or (
             no_twin(game.spec.name) if name.startswith("openspiel") else None
         )
@@ -190,6 +193,8 @@ def built_in(name: str, game: Game) -> AnyPlayer:
     simulations = mcts_simulations(name)
     if simulations is not None and name.startswith("openspiel"):
         return OpenSpielPlayer(game.native, simulations)
+    if simulations is not None and has_explicit_chance(game.native):
+        return ChanceRulesPlayer(game.native, simulations)
     if simulations is not None:
         return mcts_player(game.native, simulations)
     return SolverPlayer(solve(game.native)) if name == "perfect" else TacticianPlayer(game.native, int(name[-1]))

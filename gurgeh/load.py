@@ -44,7 +44,7 @@ class LoadedRun:
                 f"{str(error).splitlines()[-1].strip()}"
             ) from error
         self.network.requires_grad_(False)
-        self.scales = ValueScales(noise_weight=self.config.search.noise_weight)
+        self.scales = ValueScales(noise_weight=self.config.search.noise_weight, by_hand=self.config.search.q_unit)
         self.scales.load_state_dict(state["scales"])
 
     def manifest_hash(self) -> str:

@@ -89,11 +89,15 @@ def _check_games(config: RunConfig) -> None:
             check(handle).require()  # a second now saves a run that breaks half-way
         rules = rules_of(handle, config.search) if config.learner.reanalyse else None
         state_bytes = rules.width if rules is not None else 0
-        ring_length(spec, config.selfplay.copies, config.replay, config.learner.window, state_bytes)
+        ring_length(spec, config.selfplay.copies_of(spec), config.replay, config.learner.window, state_bytes)
         if spec.name in found:
             raise ValueError(f"{found[spec.name]} and {name} are the same game, {spec.name}; name it once")
         found[spec.name] = name
     check_search(handles, config.search, config.learner.unroll)
+    for key, by_game in (("intrinsic.weight", config.intrinsic.weight), ("search.q_unit", config.search.q_unit)):
+        for name in by_game:
+            if name not in found:
+                raise ValueError(f"{key} names {name}, which the run does not play; it plays {', '.join(found)}")
     by_name = {handle.spec.name: handle for handle in handles}
     for goal in map(parse_goal, config.goals):
         if goal.game not in found:

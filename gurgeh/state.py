@@ -14,6 +14,7 @@ from agents.alphazero import rules_of
 from agents.encoders import label_seed
 from agents.learner import Learner
 from agents.network import MultiGameNetwork
+from agents.novelty import Novelty
 from agents.replay import ReplayBuffer
 from agents.rules import RulesPlayer, network_player
 from agents.selfplay import Collector
@@ -22,7 +23,7 @@ from envs.game import Game, ObservationKind
 from gurgeh.config import RunConfig
 from gurgeh.schedule import Schedule
 
-CALIBRATION_STEPS = 64  # of 16 copies, from which an encoder of vectors takes the spread of its inputs
+CALIBRATION_STEPS = 64  # of 16 copies, from which encoders of vectors and curiosity take the spread of their inputs
 
 
 @dataclasses.dataclass
@@ -58,7 +59,7 @@ class TrainingState:
         averaged = MultiGameNetwork(config.network, seed=config.seed)
         self.learner = Learner(network, averaged.requires_grad_(False), config.learner, config.seed)
         self.schedule = Schedule(config.schedule, config.games)
-        self.scales = ValueScales(noise_weight=config.search.noise_weight)
+        self.scales = ValueScales(noise_weight=config.search.noise_weight, by_hand=config.search.q_unit)
         self.games: dict[str, ActiveGame] = {}  # by the name in the game's spec
         self.generator = torch.Generator().manual_seed(label_seed(config.seed, "reanalyse"))
         self.steps = 0  # collecting steps made
@@ -85,14 +86,19 @@ class TrainingState:
             shown = random_observations(handle, CALIBRATION_STEPS, config.seed)
             for network in (self.learner.network, self.learner.averaged):
                 network.encoders.calibrate_(network.games[spec.name], shown)
-        copies = config.selfplay.copies
+        copies = config.selfplay.copies_of(spec)
         environment = handle.environment(copies, label_seed(config.seed, "environment", spec.name) % 2**31)
         rules = rules_of(handle, config.search)
         buffer = ReplayBuffer(
             spec, copies, config.replay, config.learner.window, config.learner.consistency_loss > 0,
             rules if config.learner.reanalyse else None,
         )  # fmt: skip
-        collector = Collector(spec, environment, config.selfplay, config.seed, rules)
+        novelty = None
+        if config.intrinsic.weight.get(spec.name):
+            novelty = Novelty(
+                spec, random_observations(handle, CALIBRATION_STEPS, config.seed), config.intrinsic, config.seed
+            )
+        collector = Collector(spec, environment, config.selfplay, config.seed, rules, novelty)
         self.games[spec.name] = ActiveGame(handle, collector, buffer)
         return self.games[spec.name]
 
@@ -104,6 +110,13 @@ class TrainingState:
             for name, game in self.games.items()
             if game.buffer.num_added * game.buffer.copies >= start and game.buffer.num_added >= 2 * window
         }
+
+    def update_novelty(self, buffers: dict[str, ReplayBuffer]) -> None:
+        """One update of what each curious game's moves are held to lead to, of those in `buffers`."""
+        for name, buffer in buffers.items():
+            novelty = self.games[name].collector.novelty
+            if novelty is not None:
+                novelty.update(buffer)
 
     def player(self, game: str, simulations: int, greedy: bool = True) -> NetworkPlayer | RulesPlayer:
         """The present agent as a player of `game`, searching as in self-play."""

@@ -80,7 +80,7 @@ class Trainer:
                 return False
             for name in state.schedule.due(state.updates):
                 self.introduce(name)
-            step = begin_step(state.network, self.collectors(), state.scales, config.search)
+            step = begin_step(self.beside.twin(state.network), self.collectors(), state.scales, config.search)
             searching = self.beside.submit(step.search)
             self.learn()
             self.note_episodes(finish_step(state.network, step, searching(), self.buffers(), state.scales))
@@ -106,6 +106,7 @@ class Trainer:
             report = state.learner.update(buffers, config.search.gamma, config.schedule.updates)
             for name, error in state.learner.value_errors.items():
                 state.scales.note_error(name, error)
+            state.update_novelty(buffers)
             self.note_losses(report)
             self.watch()
             if state.updates % config.logging.every_updates == 0:
@@ -216,6 +217,7 @@ class Trainer:
             name: self._means(name)
             | {"value_scale": state.scales[name], "env_steps": len(game.collector.score) * game.collector.num_steps}
             | ({"recent_return": sum(game.recent) / len(game.recent)} if game.recent else {})
+            | ({"novelty": game.collector.novelty.recent} if game.collector.novelty is not None else {})
             for name, game in state.games.items()
         }
         overall = self._means("all games")

@@ -30,8 +30,8 @@ THIRD_PARTY_ALLOWED = {  # None: whatever pyproject.toml names
 }
 TORCH_IN_MONITOR = {"measures.py"}  # what looks into a network; the rest reads numbers
 EXTRAS = (
-    "ale_py", "minatar", "pettingzoo", "pygame", "rlcard", "chess", "shimmy", "pyspiel", "open_spiel", "minigrid",
-    "ray", "plotly", "pandas", "pytest", "hypothesis", "bitbully", "bitbully_databases",
+    "ale_py", "Box2D", "minatar", "pettingzoo", "pygame", "rlcard", "chess", "shimmy", "pyspiel", "open_spiel",
+    "minigrid", "ray", "plotly", "pandas", "pytest", "hypothesis", "bitbully", "bitbully_databases",
 )  # fmt: skip
 UNPICKLERS = {"pickle", "cPickle", "dill", "joblib", "cloudpickle", "marshal", "shelve"}
 

@@ -17,7 +17,7 @@ import torch
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 
-from envs.game import Game, GameSpec, ObservationKind, ObservationSpec
+from envs.game import Game, GameSpec, ObservationKind, ObservationSpec, installed
 from envs.wrapped import CopiesEnvironment, WrappedEnvironment
 
 REWARD_RANGE = {"CartPole-v0": (0.0, 1.0), "CartPole-v1": (0.0, 1.0)}  # Gymnasium no longer says what it is
@@ -51,9 +51,11 @@ def make(rest: str) -> Game:
 
 def find(name: str) -> Game | None:
     """The game of this id (`MODULE:ID` imports MODULE first), or None where Gymnasium knows no such id."""
-    known = name.rpartition(":")[2] in gymnasium.registry
-    if not known and ":" not in name:
+    known = gymnasium.registry.get(name.rpartition(":")[2])
+    if known is None and ":" not in name:
         return None
+    if known is not None and str(known.entry_point).startswith("gymnasium.envs.box2d"):
+        installed("Box2D", "Box2D", "box2d")  # Gymnasium's own words for it lead to a build from source
     maker = functools.partial(_make_one, name)
     return _game(maker, maker(), name)
 

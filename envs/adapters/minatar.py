@@ -18,14 +18,16 @@ from typing import Any
 
 import torch
 
-from envs.game import Game, GameSpec, ObservationKind, ObservationSpec, installed
+from envs.game import Game, GameSpec, ObservationKind, ObservationSpec, Symmetries, installed
 from envs.wrapped import CopiesEnvironment
 
 PACKAGE = ("minatar", "MinAtar", "minatar")  # module, distribution, extra
 GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
+SIDE = 10
 STICKY = 0.1
 MAX_LENGTH = 5000
 KEYS = ("noop", "left", "up", "right", "down", "fire")  # the package's 'n', 'l', 'u', 'r', 'd', 'f'
+MIRRORED = ("breakout",)  # seen in a mirror it is the same game, but for the paddle's first cell, 4 of 0 to 9
 PRESETS = {"": (False, False), "full": (True, False), "paper": (True, True)}  # all six actions? ramping?
 
 
@@ -47,15 +49,26 @@ def make(rest: str) -> Game:
     actions = list(range(len(KEYS))) if all_actions else sample.minimal_action_set()
     spec = GameSpec(
         name=f"minatar/{rest}",
-        observation=ObservationSpec(ObservationKind.GRID, (len(sample.channels), 10, 10), torch.uint8),
+        observation=ObservationSpec(ObservationKind.GRID, (len(sample.channels), SIDE, SIDE), torch.uint8),
         num_actions=len(actions),
         stochastic=True,
         reward_range=(-1.0, 10.0) if game == "seaquest" else (0.0, 1.0),
         max_length=MAX_LENGTH,
         family="minatar",
         action_keys=tuple(f"joystick {KEYS[action]}" for action in actions),
+        symmetries=_mirror(actions) if game in MIRRORED else None,
     )
     return Game(spec.name, spec, functools.partial(MinAtarEnvironment, spec, make_one, actions))
+
+
+def _mirror(actions: list[int]) -> Symmetries:
+    """The identity and the left-right reflection. actions: the game's own, as numbers of `KEYS`."""
+    rows = range(0, SIDE * SIDE, SIDE)
+    swapped = {KEYS.index("left"): KEYS.index("right"), KEYS.index("right"): KEYS.index("left")}
+    return Symmetries(
+        cells=(tuple(range(SIDE * SIDE)), tuple(row + column for row in rows for column in reversed(range(SIDE)))),
+        actions=(tuple(range(len(actions))), tuple(actions.index(swapped.get(action, action)) for action in actions)),
+    )
 
 
 class MinAtarEnvironment(CopiesEnvironment):

@@ -201,10 +201,10 @@ def num_boards(settings: Settings, usable: Tensor) -> int:
             sets = grown
     else:
         sets = [math.comb(int(usable.sum()), stones) for stones in range(int(usable.sum()) + 1)]
-    return sum(ways * math.comb(stones, _second_seat(stones, settings.two)) for stones, ways in enumerate(sets))
+    return sum(ways * math.comb(stones, second_seat(stones, settings.two)) for stones, ways in enumerate(sets))
 
 
-def _second_seat(stones: int, two: bool) -> int:
+def second_seat(stones: int, two: bool) -> int:
     """How many of the first `stones` stones are seat 1's."""
     return stones // 4 * 2 + max(0, stones % 4 - 1) if two else stones // 2
 

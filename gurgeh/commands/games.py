@@ -1,4 +1,5 @@
-"""`gurgeh games list | info NAME | check NAME_OR_FILE`: what can be played, and whether a new game keeps the rules."""
+"""`gurgeh games list | info NAME | check NAME_OR_FILE | splits`: what can be played, whether a new game keeps the
+rules, and which families of games are held out."""
 
 from __future__ import annotations
 
@@ -12,11 +13,12 @@ HELP = "list the games, describe one, or check a new one against the contract"
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add `games` and its three subcommands."""
+    """Add `games` and its four subcommands."""
     parser = subparsers.add_parser("games", help=HELP, description=HELP)
-    actions = parser.add_subparsers(dest="games_command", metavar="list | info | check", required=True)
+    actions = parser.add_subparsers(dest="games_command", metavar="list | info | check | splits", required=True)
     listed = actions.add_parser("list", help="every game that can be named", description="Every game that has a name.")
     listed.add_argument("text", nargs="?", default="", help="only names that contain this")
+    listed.add_argument("--catalogue", action="store_true", help="the small solved games: name, positions, value")
     info = actions.add_parser("info", help="what a game is", description="What a game is, without playing it.")
     info.add_argument("game", help="a name or a file: tictactoe, CartPole-v1, ale/Pong:100k, my_game.py:Name")
     check = actions.add_parser(
@@ -28,6 +30,12 @@ def add_parser(subparsers: Any) -> None:
     check.add_argument("--copies", type=int, default=4, help="how many copies are played at once (default: 4)")
     check.add_argument("--moves", type=int, default=200, help="moves in each copy (default: 200)")
     check.add_argument("--seed", type=int, default=0, help="seed of the moves and the episodes (default: 0)")
+    splits = actions.add_parser(
+        "splits",
+        help="held-out splits by family",
+        description="Which families of games are trained on, and which are held out.",
+    )
+    splits.add_argument("split", nargs="?", help="one split, with its games: a name or a file PATH.yaml")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,12 +44,14 @@ def run(args: argparse.Namespace) -> int:
 
     console = Console(highlight=False, soft_wrap=True)
     if args.games_command == "list":
-        return _list(console, args.text)
+        return _catalogue(console, args.text) if args.catalogue else _list(console, args.text)
     if args.games_command == "info":
         return _info(console, args.game)
     if args.games_command == "check":
         return _check(console, args)
-    raise ValueError(f"unknown command {args.games_command!r}: list, info or check")
+    if args.games_command == "splits":
+        return _splits(console, args.split)
+    raise ValueError(f"unknown command {args.games_command!r}: list, info, check or splits")
 
 
 def _list(console: Console, text: str) -> int:
@@ -71,6 +81,50 @@ def _list(console: Console, text: str) -> int:
     return 0
 
 
+def _catalogue(console: Console, text: str) -> int:
+    """A table on a terminal, tab-separated lines elsewhere."""
+    from rich.table import Table
+
+    from envs import catalogue
+
+    found = catalogue.load()
+    entries = [entry for entry in found.entries if text.lower() in entry.name]
+    if not entries:
+        raise ValueError(f"no name in the catalogue contains {text!r}; leave it out to see all {len(found.entries)}")
+    result = {1: "win", 0: "draw", -1: "loss"}
+    rows = [
+        (entry.name, str(entry.positions), str(entry.reachable), result[entry.value], str(entry.plies))
+        for entry in entries
+    ]
+    if not console.is_terminal:
+        print("".join("\t".join(row) + "\n" for row in rows), end="")
+        return 0
+    table = Table("name", "positions to move in", "with ends", "who begins", "longest game", box=None)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    console.print(f"{len(rows)} games; catalogue {found.hash[:16]}, version {found.game_version} of the games")
+    return 0
+
+
+def _splits(console: Console, name: str | None) -> int:
+    """All splits, or the games of one: those that have a name here and whose package is installed."""
+    from envs import registry, splits
+
+    for split in map(splits.load, [name] if name else splits.names()):
+        console.print(f"{split.name}, version {split.version}, {split.hash}: {split.description}", markup=False)
+        console.print(f"  train:    {', '.join(split.train)}", markup=False)
+        console.print(f"  held out: {', '.join(split.held_out)}", markup=False)
+        if name:
+            native = next(names for origin, names, _ in registry.groups() if origin == "native")
+            sides = {game: split.side(registry.make(game).spec) for game in native}
+            for side in (splits.TRAIN, splits.HELD_OUT, None):
+                games = [game for game, found in sides.items() if found == side]
+                label = side.replace("_", " ") if side else "on neither side"
+                console.print(f"native games, {label}: {', '.join(games) or 'none'}", markup=False)
+    return 0
+
+
 def _info(console: Console, name: str) -> int:
     from rich.table import Table
 
@@ -90,10 +144,19 @@ def _info(console: Console, name: str) -> int:
         "observation": f"{spec.observation.kind.value} {shape}, {str(spec.observation.dtype).removeprefix('torch.')}"
         + ("; planes 0 and 1 are mine and theirs" if spec.board_planes else ""),
         "actions": f"{spec.num_actions}" + (f": {', '.join(keys[:20])}{' ...' * (len(keys) > 20)}" if keys else ""),
-        "chance": "yes" if spec.stochastic else "none that is known",
+        "chance": f"explicit: {spec.num_outcomes} outcomes"
+        if spec.num_outcomes
+        else "yes"
+        if spec.stochastic
+        else "none that is known",
         "information": "perfect" if spec.perfect_information else "hidden",
         "reward of a move": "any" if (low, high) == (-float("inf"), float("inf")) else f"{low:g} to {high:g}",
         "length": f"at most {spec.max_length} moves" if spec.max_length else "no limit known",
+        "twin": f"isomorphic to {spec.twin_of}"
+        if spec.twin_of
+        else f"scrambled: looks like {spec.scrambles}"
+        if spec.scrambles
+        else "no",
         "symmetries": str(len(spec.symmetries.cells)) if spec.symmetries else "none",
         "perfect player": "yes: small enough to be solved" if spec.solvable else "no",
     }

@@ -188,7 +188,7 @@ def play(network: MultiGameNetwork, names: list[str], steps: int, copies: int = 
     for name in names:
         game = toy(name)
         rules, environment = rules_of(game, CONFIG), game.environment(copies, 77)
-        collectors[name] = Collector(game.spec, environment, SelfPlayConfig(copies, 2), 5, rules)
+        collectors[name] = Collector(game.spec, environment, SelfPlayConfig(copies, random_plies=2), 5, rules)
         buffers[name] = ReplayBuffer(game.spec, copies, ReplayConfig(max_steps=12 * copies), window, rules=rules)
     for _ in range(steps):
         collect_step(network, collectors, buffers, ValueScales(), CONFIG)

@@ -26,7 +26,8 @@ def experience(names, steps=40, network=None, keep_next=False, copies=4, window=
     collectors, buffers = {}, {}
     for name in names:
         spec = toy(name).spec
-        collectors[spec.name] = Collector(spec, toy(name).environment(copies, 5), SelfPlayConfig(copies, 2), 3)
+        environment = toy(name).environment(copies, 5)
+        collectors[spec.name] = Collector(spec, environment, SelfPlayConfig(copies, random_plies=2), 3)
         buffers[spec.name] = ReplayBuffer(spec, copies, ReplayConfig(max_steps=1000 * copies), window, keep_next)
     for _ in range(steps):
         collect_step(network, collectors, buffers, ValueScales(), SearchConfig(simulations=2))
@@ -477,11 +478,19 @@ def test_fresh_values_are_the_averaged_networks_and_touch_only_the_positions_lea
 
 
 def test_old_steps_sum_fewer_rewards():
-    config = dataclasses.replace(CONFIG, n_step=5, stale_after=10, updates_per_step=2.0)
-    window = SimpleNamespace(age=torch.tensor([0, 4, 5, 9, 10, 24, 1000]))
+    config = dataclasses.replace(CONFIG, n_step=5, stale_after=10, updates_per_step=2.0, unroll=1)
+    explored = torch.zeros(7, 7, dtype=torch.bool)
+    window = SimpleNamespace(age=torch.tensor([0, 4, 5, 9, 10, 24, 1000]), explored=explored)
     # Two updates a step: after 5 steps one reward less, after 10 two, down to one.
-    assert summed_steps(window, config).tolist() == [5, 5, 4, 4, 3, 1, 1]
-    assert summed_steps(window, CONFIG).tolist() == [CONFIG.n_step] * 7
+    assert summed_steps(window, config).tolist() == [[n, n] for n in (5, 5, 4, 4, 3, 1, 1)]
+    assert summed_steps(window, CONFIG).tolist() == [[CONFIG.n_step] * (CONFIG.unroll + 1)] * 7
+
+
+def test_no_sum_crosses_a_move_drawn_at_random():
+    config = dataclasses.replace(CONFIG, n_step=3, unroll=2)
+    explored = torch.tensor([[0, 0, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0], [1, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 1]]).bool()
+    window = SimpleNamespace(age=torch.zeros(4, dtype=torch.int64), explored=explored)
+    assert summed_steps(window, config).tolist() == [[3, 3, 3], [2, 1, 0], [0, 3, 2], [3, 3, 3]]
 
 
 def test_the_age_of_a_step_is_counted_in_steps_added_since():

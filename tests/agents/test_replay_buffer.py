@@ -26,6 +26,7 @@ def step(time, copies, trainable=None):
         root_value=torch.stack([-mark, mark], 1).float(),
         final_value=torch.stack([mark, 2 * mark], 1).float(),
         trainable=torch.ones(copies, dtype=torch.bool) if trainable is None else trainable,
+        explored=torch.zeros(copies, dtype=torch.bool),
     )
 
 

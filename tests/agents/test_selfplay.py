@@ -14,18 +14,19 @@ from envs.game import episode_seed
 COPIES = 5
 
 
-def players(names, network, random_plies=2, copies=COPIES, seed=7):
+def players(names, network, random_plies=2, copies=COPIES, seed=7, **settings):
     collectors, buffers = {}, {}
     for name in names:
         spec = toy(name).spec
         environment = toy(name).environment(copies, 1234)
-        collectors[spec.name] = Collector(spec, environment, SelfPlayConfig(copies, random_plies), seed)
+        config = SelfPlayConfig(copies, random_plies=random_plies, **settings)
+        collectors[spec.name] = Collector(spec, environment, config, seed)
         buffers[spec.name] = ReplayBuffer(spec, copies, ReplayConfig(max_steps=100 * copies), 2, keep_next=True)
     return collectors, buffers
 
 
-def play(names, network, steps, random_plies=2, simulations=3, copies=COPIES):
-    collectors, buffers = players(names, network, random_plies, copies)
+def play(names, network, steps, random_plies=2, simulations=3, copies=COPIES, **settings):
+    collectors, buffers = players(names, network, random_plies, copies, **settings)
     scales, ended = ValueScales(), []
     for _ in range(steps):
         ended.append(collect_step(network, collectors, buffers, scales, SearchConfig(simulations=simulations)))
@@ -50,6 +51,7 @@ def stored(buffer, steps):
         "root_value",
         "final_value",
         "trainable",
+        "explored",
     )
     return {name: fold(getattr(window, name)[:, 0]) for name in names} | {
         "observation": fold(window.observation), "legal": fold(window.legal)
@@ -135,10 +137,44 @@ def test_openings_are_random_uniform_and_no_targets():
     assert float(chosen[data["trainable"]].mean()) > float(chosen[~data["trainable"]].mean())
 
 
+def test_explored_moves_are_uniform_come_as_often_as_asked_and_keep_the_searchs_policy():
+    network = tiny_network(["tictactoe"])
+    steps, copies = 60, 64
+    _, buffers, _, _ = play(["tictactoe"], network, steps, 2, simulations=1, copies=copies, explore=0.2)
+    data = stored(buffers["tictactoe"], steps)
+    explored, later = data["explored"], data["trainable"]
+    assert not explored[~later].any(), "moves of an opening are marked as such"
+    share, count = float(explored[later].float().mean()), int(later.sum())
+    assert abs(share - 0.2) < 4 * (0.2 * 0.8 / count) ** 0.5
+    # Uniform over the legal moves: their mean rank among those is one half.
+    legal, action = data["legal"][explored], data["action"][explored]
+    rank = (legal.long().cumsum(1) - 0.5).gather(1, action[:, None])[:, 0] / legal.sum(1)
+    assert abs(float(rank.mean()) - 0.5) < 4 * (1 / 12 / len(rank)) ** 0.5
+    assert torch.allclose(data["policy"][explored].sum(1), torch.ones(len(rank)), atol=1e-5)
+    # A uniform move hits one part in `legal` of the policy's mass, a move of the search more.
+    excess = data["policy"].gather(2, data["action"][..., None])[..., 0] - 1 / data["legal"].sum(2)
+    assert abs(float(excess[explored].mean())) < 4 * float(excess[explored].std()) / len(rank) ** 0.5
+    assert float(excess[later & ~explored].mean()) > 0.03
+
+
+def test_greedy_copies_play_the_best_move_of_the_policy_and_the_others_do_not_always():
+    network = tiny_network(["tictactoe"])
+    steps, copies = 30, 16
+    _, buffers, _, _ = play(["tictactoe"], network, steps, 2, simulations=4, copies=copies, greedy_share=0.25)
+    data = stored(buffers["tictactoe"], steps)
+    best = data["action"] == data["policy"].argmax(2)
+    played = data["trainable"]
+    assert best[:, :4][played[:, :4]].all()
+    assert not best[:, 4:][played[:, 4:]].all()
+    assert not best[:, :4].all(), "moves of an opening are random all the same"
+
+
 def test_no_openings_when_none_are_asked_for():
     network = tiny_network(["tictactoe"])
     _, buffers, _, _ = play(["tictactoe"], network, 12, random_plies=0, simulations=1)
-    assert stored(buffers["tictactoe"], 12)["trainable"].all()
+    data = stored(buffers["tictactoe"], 12)
+    assert data["trainable"].all()
+    assert not data["explored"].any()
 
 
 def test_a_games_experience_does_not_depend_on_who_shares_the_batch():

@@ -148,7 +148,9 @@ def test_rows_of_a_batch_do_not_mix():
     reward, value, final = (torch.randn(6, 9, 2) for _ in range(3))
     terminated, truncated = torch.rand(6, 9) < 0.2, torch.rand(6, 9) < 0.2
     truncated &= ~terminated
-    n = torch.tensor([4, 1, 2, 4, 3, 1])  # each row sums as many rewards as it is told
+    each = torch.randint(0, 5, (6, 5))  # each position sums as many rewards as it is told
+    n = torch.tensor([4, 1, 2, 4, 3, 1])  # or each row
+    uneven = n_step_returns(reward, terminated, truncated, value, final, 0.9, each, 5)
     together = n_step_returns(reward, terminated, truncated, value, final, 0.9, n, 5)
     for row in range(6):
         one = slice(row, row + 1)
@@ -164,3 +166,5 @@ def test_rows_of_a_batch_do_not_mix():
             for seat in range(2):
                 expected = slow_return(steps, t, seat, int(n[row]), 0.9)
                 assert float(together[row, t, seat]) == pytest.approx(float(expected), abs=1e-5)
+                expected = slow_return(steps, t, seat, int(each[row, t]), 0.9)
+                assert float(uneven[row, t, seat]) == pytest.approx(float(expected), abs=1e-5)

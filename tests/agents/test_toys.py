@@ -28,7 +28,7 @@ def learnt(name: str, updates: int, **learner) -> TrainingState:
         threads=1,
         network=tiny_config(width=32, hidden=64, value_bins=41, value_limit=3.0),
         search=SearchConfig(simulations=6, gamma=1.0),
-        selfplay=SelfPlayConfig(copies=16, random_plies=2),
+        selfplay=SelfPlayConfig(copies=16, random_plies=2, greedy_share=0),
         learner=LearnerConfig(**{"batch": 64, "unroll": 2, "n_step": 2, "start_steps": 320, "warmup": 20, **learner}),
     )
     state = TrainingState(config)

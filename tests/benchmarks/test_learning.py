@@ -1,5 +1,6 @@
 """benchmarks/learning.py: rules on logs of known verdict, results that survive a kill, the report's arithmetic."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import torch
 from agents.player import RandomPlayer, SolverPlayer
 from benchmarks import learning, learning_judge, learning_report
 from benchmarks.learning_rules import Experiment, at_end, deadline, kept, reached, scored, solved
-from benchmarks.learning_table import ABLATIONS, EXPERIMENTS, TARGETS
+from benchmarks.learning_table import ABLATIONS, EXPERIMENTS, Q_UNITS, TARGETS
 from envs import registry
 from envs.solver import solve
 from gurgeh.config import RunConfig
@@ -22,7 +23,7 @@ from gurgeh.configure import load_config
 from gurgeh.goals import parse_goal
 
 ROOT = Path(__file__).parents[2]
-POLE = Experiment("pole", ("Pole",), ("Pole return >= 100",), reached, limit=50, running=2)
+POLE = Experiment("pole", ("Pole",), ("Pole return >= 100",), reached, limit=50, running=2, updates=1)
 
 
 def record(*returns, every=10.0, **fields):
@@ -114,8 +115,9 @@ def test_experiments_are_configurations(experiment):
 
 
 def test_names_are_unique_and_steps_are_paid_for():
-    assert len(EXPERIMENTS) == len(TARGETS) + len(ABLATIONS)
-    words = learning.arguments_of(EXPERIMENTS["breakout"], 0, ["selfplay.copies=16", "learner.updates_per_step=0.5"])
+    assert len(EXPERIMENTS) == len(TARGETS) + len(ABLATIONS) + len(Q_UNITS)
+    settings = ["selfplay.wrapped_copies=16", "learner.updates_per_step=0.5"]
+    words = learning.arguments_of(EXPERIMENTS["breakout"], 0, settings)
     assert "schedule.updates=1875" in words  # 60,000 / 16 * 0.5
 
 
@@ -127,7 +129,7 @@ def test_a_key_changes_with_all_that_changes_a_result():
         learning.key_of(experiment, seed, commit, extra)
         for experiment, seed, commit, extra in (
             (POLE, 0, "a", []), (POLE, 1, "a", []), (POLE, 0, "b", []), (POLE, 0, "a", ["search.simulations=4"]),
-            (Experiment("pole", ("Pole",), ("Pole return >= 100",), reached, limit=51, updates=1), 0, "a", []),
+            (dataclasses.replace(POLE, limit=51), 0, "a", []),
         )
     ]  # fmt: skip
     assert len({json.dumps(key) for key in keys}) == len(keys)
@@ -146,8 +148,9 @@ def test_a_line_cut_short_is_not_read_and_is_replaced(tmp_path):
 
 SHORT = [
     "schedule.updates=20", "logging.evaluate_every_updates=10", "network.width=16", "network.hidden=32",
-    "learner.batch=16", "selfplay.copies=8", "learner.start_steps=100", "search.simulations=2",
-    "evaluation.simulations=2", "logging.tensorboard=false", "monitor.enabled=false", "threads=1",
+    "learner.batch=16", "selfplay.copies=8", "selfplay.wrapped_copies=8", "learner.start_steps=100",
+    "search.simulations=2", "evaluation.simulations=2", "logging.tensorboard=false", "monitor.enabled=false",
+    "threads=1",
 ]  # fmt: skip
 
 
@@ -155,6 +158,14 @@ def harness(results: Path, *words: str) -> list[str]:
     extra = [word for setting in SHORT for word in ("--with", setting)]
     return [sys.executable, "benchmarks/learning.py", "tictactoe", "--here", "--no-warm-up", "--results", str(results),
             *extra, *words]  # fmt: skip
+
+
+def is_running(process: int) -> bool:
+    """Whether it lives: one that has ended stays in the table until its parent asks, which not every init does."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_a_killed_session_goes_on_and_a_failure_is_recorded(tmp_path):
@@ -168,9 +179,9 @@ def test_a_killed_session_goes_on_and_a_failure_is_recorded(tmp_path):
     child = int((run / "lock").read_text().split()[1])
     running.send_signal(signal.SIGKILL)
     running.wait()
-    while time.monotonic() < deadline and Path(f"/proc/{child}").exists():
+    while time.monotonic() < deadline and is_running(child):
         time.sleep(0.1)
-    assert not Path(f"/proc/{child}").exists()  # nobody is left to train on unseen
+    assert not is_running(child)  # nobody is left to train on unseen
     assert learning.read_results(results) == []
 
     done = subprocess.run(harness(results, "--seeds", "0"), cwd=ROOT, capture_output=True, text=True, timeout=200)
@@ -308,6 +319,30 @@ def test_ablations_are_means_and_ranges_over_seeds():
     assert rows == [
         ["defaults", "0.75 (0.5 to 1)", "0.375", "20"], ["ema-0", "0.5 (0.25 to 0.75), 1 failed", "0.2917", "20"],
     ]  # fmt: skip
+
+
+def test_units_of_q_by_hand_stand_beside_the_automatic_one():
+    results = []
+    for game, factor, end in (("tictactoe", "automatic", 0.9), ("tictactoe", "0.3", 0.8), ("cartpole", "10.0", 44.0)):
+        one = record(0.0, end, key=[f"q_unit:{game}:{factor}", 0, "c", "0"])
+        results.append(one | {"judged": {"x": {"optimal": end}}})
+    text = learning_report.report(Q_UNITS, results, "q_unit", "command")
+    rows = [line for line in text.splitlines() if line.startswith(("| automatic |", "| 0.3 |", "| 10.0 |"))]
+    assert [[cell.strip() for cell in row.split("|")][1:5:3] for row in rows] == [
+        ["automatic", "20"], ["0.3", "20"], ["10.0", "–"],
+    ]  # fmt: skip
+    assert "0.9 (0.9 to 0.9)" in rows[0]
+    assert "44 (44 to 44)" in rows[2]
+
+
+def test_a_grid_of_units_is_that_games_own():
+    """Each game has the automatic unit, which sets nothing, and its own units by hand."""
+    for game in ("tictactoe", "CartPole-v1", "minatar/breakout", "connect_four"):
+        mine = [one for one in Q_UNITS if one.games == (game,)]
+        settings = [[word for word in one.settings if "q_unit" in word] for one in mine]
+        assert settings[0] == []
+        assert len(mine) == 5
+        assert all(len(words) == 1 and words[0].startswith(f"search.q_unit.{game}=") for words in settings[1:])
 
 
 def test_results_lines_are_whole_json(tmp_path):

@@ -38,6 +38,8 @@ def play(name: str, seed: int, actions: list[int]) -> dict:
 def _position(game, state, reward: list[float], terminated: bool) -> dict:
     observation = game.native.observe(state)[0]
     shown: dict = {"observation": observation.flatten().tolist()}
+    if game.spec.observation.kind is ObservationKind.GRID and not game.spec.board_planes:
+        shown = {"planes": ["".join(".#"[cell] for cell in plane) for plane in observation.flatten(1).tolist()]}
     if game.spec.board_planes:
         planes = zip(("mine", "theirs"), observation[:2].tolist(), strict=True)
         shown = {name: ["".join(".#"[cell] for cell in row) for row in plane] for name, plane in planes}
@@ -50,20 +52,21 @@ def _position(game, state, reward: list[float], terminated: bool) -> dict:
     return {**shown, "to_play": to_play, "legal": legal, "reward": reward, "terminated": terminated}
 
 
-def record(name: str, num_games: int = 3) -> dict:
-    """Random games from as many seeds."""
+def record(name: str, num_games: int = 3, enough: int = 150) -> dict:
+    """Random games from as many seeds, fewer where they have `enough` positions together."""
     game = registry.make(name)
-    games = []
-    for seed in range(num_games):
+    rules = game.native
+    assert rules is not None, f"{name} has no native rules"
+    games: list[dict] = []
+    while len(games) < num_games and sum(len(done["positions"]) for done in games) < enough:
+        seed = len(games)
         random = np.random.default_rng(seed)
-        actions: list[int] = []
-        while True:
-            now = play(name, seed, actions)
-            over = now["positions"][-1]["terminated"] or len(actions) == (game.spec.max_length or 200)
-            if over:
-                games.append(now)
-                break
-            actions.append(int(random.choice(now["positions"][-1]["legal"])))
+        state, actions, over = rules.initial(torch.tensor([seed])), [], False
+        while not over and len(actions) < (game.spec.max_length or 200):
+            actions.append(int(random.choice(torch.nonzero(rules.legal(state)[0]).flatten().tolist())))
+            played = rules.play(state, torch.tensor(actions[-1:]))
+            state, over = played.state, bool(played.terminated[0])
+        games.append(play(name, seed, actions))
     return {"game": name, "version": game.spec.version, "games": games}
 
 

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from envs import registry
 from envs.batch import NativeEnvironment
 from envs.boards.tictactoe import State, TicTacToe
+from envs.chance import draw
 from envs.check import check
 from envs.game import Game, GameSpec, ObservationKind, ObservationSpec, Playable, Symmetries
 from envs.wrapped import CopiesEnvironment
@@ -226,6 +228,34 @@ def test_chance_that_is_not_the_seeds():
     text = broken(wrapped(Toy), "determinism")
     assert "differs when the same moves are played again under the same seed" in text
     assert "Take all chance from the episode's seed" in text
+
+
+def test_chance_that_is_not_what_was_announced():
+    rules = registry.make("pig:2:target=20").native
+
+    class Loaded(type(rules)):
+        def chances(self, after):
+            honest = super().chances(after)
+            return torch.where(after.rolling[:, None], torch.tensor([0.1] * 5 + [0.5]), honest)
+
+        def play(self, state, action):
+            after = self.decide(state, action)
+            return self.resolve(after, draw(super().chances(after), after.key))
+
+    assert "outcome 0 was drawn" in broken(native(Loaded(2, 20)), "chance")
+
+    class Short(type(rules)):
+        def chances(self, after):
+            return super().chances(after) * 0.9
+
+    assert "rows that sum to 0.9" in broken(native(Short(2, 20)), "chance")
+
+    class Elsewhere(type(rules)):
+        def play(self, state, action):
+            played = super().play(state, action)
+            return played._replace(state=played.state._replace(score=played.state.score + 1))
+
+    assert "play led to what no possible outcome leads to" in broken(native(Elsewhere(2, 20)), "chance")
 
 
 def test_copies_that_share_state():

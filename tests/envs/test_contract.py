@@ -36,13 +36,30 @@ def installed_game(name):
         pytest.skip(str(error))
 
 
+NOTHING_TO_CHECK = {  # what a native game need not have, by what its name begins with
+    "breakthrough": {"legal moves", "moves on the board"},  # a piece moves, it is not put down
+    "catch": {"legal moves", "moves on the board", "mine and theirs", "reward goes to seats", "symmetries"},
+    "2048": {"legal moves", "moves on the board", "mine and theirs", "reward goes to seats", "symmetries"},
+    "pig": {"legal moves", "moves on the board", "mine and theirs", "reward goes to seats", "symmetries"},
+    "twin:": {"legal moves", "moves on the board", "mine and theirs"},
+    "twin:1:2048": {"reward goes to seats", "symmetries"},
+    "scrambled": {"legal moves", "moves on the board", "mine and theirs", "reward goes to seats", "symmetries"},
+    "go:9": {"reward goes to seats"},  # too few games end in 200 moves; the small boards show it
+    "othello:8": {"reward goes to seats"},
+    "breakthrough:8x8": {"reward goes to seats"},
+}
+
+
 @pytest.mark.parametrize("name", NATIVE)
 def test_native_games_keep_the_contract(name):
     report = check(registry.make(name), num_moves=200)
     # Who completes a row is meant to lose there; that is asked about, and is no breach.
     assert [check for check, _ in report.findings()] == ["reward goes to seats"] * ("misere" in name)
     assert report.ok
-    assert [result.check for result in report.results if result.skipped] == []
+    expected = set() if registry.make(name).spec.num_outcomes else {"chance"}
+    for start, checks in NOTHING_TO_CHECK.items():
+        expected |= checks if name.startswith(start) else set()
+    assert {result.check for result in report.results if result.skipped} == expected
 
 
 @pytest.mark.parametrize(("name", "moves"), WRAPPED.items())

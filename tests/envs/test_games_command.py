@@ -37,6 +37,28 @@ def test_info_describes_a_game(capsys):
     assert "did you mean connect_four" in error
 
 
+def test_the_catalogue_and_the_splits_are_shown(capsys):
+    assert main(["games", "list", "--catalogue", "4x4x4:gravity"]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert rows
+    assert all(len(row) == 5 and "4x4x4:gravity" in row[0] and row[3] in ("win", "draw", "loss") for row in rows)
+    assert main(["games", "list", "--catalogue", "9x9"]) == 2
+    assert "no name in the catalogue contains '9x9'" in capsys.readouterr().err
+    assert main(["games", "splits"]) == 0
+    shown = capsys.readouterr().out
+    assert "connection, version 1" in shown
+    assert "held out: connection" in shown
+    assert main(["games", "splits", "connection"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "native games, held out: hex:3, hex:4, hex:5, twin:2:hex:3" in shown
+    assert main(["games", "splits", "nonsense"]) == 2
+    assert "unknown split 'nonsense'; there are arcade" in capsys.readouterr().err
+    assert main(["games", "info", "2048"]) == 0
+    assert "explicit: 32 outcomes" in capsys.readouterr().out
+    assert main(["games", "info", "twin:1:hex:3"]) == 0
+    assert "isomorphic to hex:3" in capsys.readouterr().out
+
+
 def test_check_passes_a_sound_game_and_refuses_a_broken_one(capsys, tmp_path):
     assert main(["games", "check", "tictactoe", "--moves", "60"]) == 0
     shown = capsys.readouterr().out

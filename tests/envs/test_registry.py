@@ -28,7 +28,7 @@ def example(tmp_path):
 
 
 def test_the_guide_has_its_examples():
-    assert set(EXAMPLES) == {"nim.py", "big_lake.py", "small_go.py"}
+    assert set(EXAMPLES) == {"nim.py", "dice.py", "big_lake.py", "small_go.py"}
     rules = EXAMPLES["nim.py"].split("class Nim:")[1]
     assert len([line for line in rules.splitlines() if line.strip()]) <= 25
 
@@ -45,6 +45,13 @@ def test_native_example(example):
         state, reward = played.state, played.reward
     assert reward[0].tolist() == [1.0, -1.0]
     assert played.terminated.tolist() == [True, False]
+
+
+def test_chance_example(example):
+    game = registry.make(str(example("dice.py")))
+    report = check(game)
+    assert report.findings() == []
+    assert [result.skipped for result in report.results if result.check == "chance"] == [None]
 
 
 def test_gymnasium_example(example):
@@ -162,10 +169,10 @@ def test_missing_extra_is_one_line():
     script = """
 import importlib.util
 find = importlib.util.find_spec
-missing = ("ale_py", "minatar", "pettingzoo")
+missing = ("ale_py", "Box2D", "minatar", "pettingzoo")
 importlib.util.find_spec = lambda name, *rest: None if name.startswith(missing) else find(name, *rest)
 from envs import registry
-for name in ("ale/Pong", "minatar/breakout", "pettingzoo/tictactoe_v3"):
+for name in ("ale/Pong", "LunarLander-v3", "minatar/breakout", "pettingzoo/tictactoe_v3"):
     try:
         registry.make(name)
     except registry.MissingExtraError as error:
@@ -177,6 +184,7 @@ print(registry.make("tictactoe").name)
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
         "ale-py is not installed: pip install 'gurgeh[atari]'",
+        "Box2D is not installed: pip install 'gurgeh[box2d]'",
         "MinAtar is not installed: pip install 'gurgeh[minatar]'",
         "pettingzoo is not installed: pip install 'gurgeh[pettingzoo]'",
         "[]",

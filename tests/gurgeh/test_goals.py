@@ -17,7 +17,8 @@ from gurgeh.rundir import RunDirectory
 
 SMALL = [
     "threads=1", "network.width=16", "network.hidden=32", "network.value_bins=21", "learner.batch=16",
-    "learner.start_steps=100", "selfplay.copies=8", "search.simulations=2", "evaluation.simulations=2",
+    "learner.start_steps=100", "selfplay.copies=8", "selfplay.wrapped_copies=8", "search.simulations=2",
+    "evaluation.simulations=2",
     "logging.every_updates=5", "logging.evaluate_every_updates=4", "logging.evaluate_episodes=4",
     "logging.tensorboard=false", "monitor.enabled=false", "schedule.updates=15",
 ]  # fmt: skip

@@ -12,7 +12,8 @@ from gurgeh.rundir import RunDirectory
 
 SMALL = [
     "threads=1", "network.width=16", "network.hidden=32", "network.value_bins=21", "learner.batch=16",
-    "learner.start_steps=100", "learner.n_step=3", "selfplay.copies=8", "search.simulations=2",
+    "learner.start_steps=100", "learner.n_step=3", "selfplay.copies=8", "selfplay.wrapped_copies=8",
+    "search.simulations=2",
     "logging.evaluate_every_updates=0", "logging.tensorboard=false", "monitor.enabled=false",
 ]  # fmt: skip
 

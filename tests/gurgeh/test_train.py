@@ -23,6 +23,7 @@ SMALL = [
     "threads=1", "network.width=16", "network.hidden=32", "network.value_bins=21", "learner.batch=16",
     "learner.updates_per_step=0.7",
     "learner.start_steps=100", "learner.reanalyse=4", "learner.n_step=3", "selfplay.copies=8", "search.simulations=2",
+    "selfplay.wrapped_copies=8",
     "logging.every_updates=10", "logging.evaluate_every_updates=0", "logging.tensorboard=false",
     "monitor.set_size=64", "monitor.medium_size=64", "monitor.small_size=16",
 ]  # fmt: skip
@@ -152,18 +153,33 @@ def test_measuring_changes_nothing(base, tmp_path, setting):
         assert 0 <= evaluated[-1]["games"]["tictactoe"]["optimal"] <= 1
 
 
-@pytest.mark.parametrize("number", [2, 3])
-def test_any_number_of_threads_gives_the_same_run(base, tmp_path, number):
-    threads = [f"threads={number}"]
-    assert train(tmp_path, "--name", "r", *TWO, *threads) == 0
+def assert_same_but_for_the_configuration(run, other):
+    """The same lines and state: the configuration's digest, which some lines carry, is left out."""
     for stream in STREAMS:
-        mine, theirs = ([without_time(line) for line in lines(run, stream)] for run in (base, tmp_path / "r"))
-        if stream in ("monitor", "ledger", "events"):  # which carry a digest of the configuration
+        mine, theirs = ([without_time(line) for line in lines(folder, stream)] for folder in (run, other))
+        if stream in ("monitor", "ledger", "events"):
             assert len(mine) == len(theirs)
             continue
         assert mine == theirs, stream
-    different = differences(state(base), state(tmp_path / "r"))
+    different = differences(state(run), state(other))
     assert [path for path in different if path.startswith(("/learner", "/games", "/scales"))] == []
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_any_number_of_threads_gives_the_same_run(base, tmp_path, number):
+    assert train(tmp_path, "--name", "r", *TWO, f"threads={number}") == 0
+    assert_same_but_for_the_configuration(base, tmp_path / "r")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [["search.model=rules"], ["network.trunk=resnet", "network.latent_grid=3"]],
+    ids=["rules", "resnet"],
+)
+def test_searches_of_every_kind_grow_beside_learning_and_change_nothing(tmp_path, setting):
+    for number in (1, 2):
+        assert train(tmp_path, "--name", f"r{number}", *TWO, *setting, f"threads={number}", "schedule.updates=20") == 0
+    assert_same_but_for_the_configuration(tmp_path / "r1", tmp_path / "r2")
 
 
 CHILD = """
