@@ -25,7 +25,7 @@ from monitor.config import MonitorConfig
 from monitor.correction import benjamini_hochberg
 from monitor.falls import ALPHA, scan
 from monitor.nulls import decay_columns, fit_null
-from monitor.synthetic import MISSPECIFIED, SMOOTH, Curve, null_curve, planted_curve
+from monitor.synthetic import MISSPECIFIED, SLOW_SCALES, SMOOTH, Curve, null_curve, planted_curve
 from monitor.watch import Watch
 
 SEED = 20261122  # of the report; tuning used 777000, 778000 and 888000
@@ -45,7 +45,10 @@ def curve_of(part: str, number: int, seed: int) -> tuple[dict[str, Any], Curve]:
     if part in ("null", "misspecified"):
         kinds = SMOOTH if part == "null" else MISSPECIFIED
         kind, phi = kinds[number % len(kinds)], PHIS[generator.integers(len(PHIS))]
-        return {"kind": kind, "phi": phi, "n": points}, null_curve(kind, generator, points, phi)
+        scale = float(generator.uniform(*SLOW_SCALES)) if kind == "slow_logistic" else None
+        return {"kind": kind, "phi": phi, "n": points, "scale": scale}, null_curve(
+            kind, generator, points, phi, scale=scale
+        )
     if part == "panel":
         phi = PHIS[generator.integers(5)]
         if number % PANEL < PANEL_PLANTED:
@@ -71,12 +74,14 @@ def trial(part: str, number: int, seed: int) -> dict[str, Any]:
     """One curve through the scan; every fifth also through the online detector and the peers."""
     truth, curve = curve_of(part, number, seed)
     start = time.process_time()
-    surrogates = 999 if part in ("null", "misspecified", "panel") else 499
-    result = scan(curve.steps, curve.losses, np.random.default_rng([seed, 99, number]), surrogates=surrogates)
+    # p is reported for curves without a fall; elsewhere only the verdict counts, so what cannot be a fall needs no p.
+    nulls = part in ("null", "misspecified")
+    draws = np.random.default_rng([seed, 99, ORDER.index(part), number])
+    result = scan(curve.steps, curve.losses, draws, surrogates=999, always_p=nulls)
     out = {
         "part": part, "number": number, **truth, "call": result.kind, "p": result.p, "stat": result.statistic,
         "step": result.step, "size": result.size, "snr_found": result.snr, "seconds": time.process_time() - start,
-        "surrogates": result.surrogates,
+        "surrogates": result.surrogates, "unmet": result.unmet, "held": result.held,
     }  # fmt: skip
     if curve.planted:
         out["off"] = float(np.log10(result.step / curve.planted.step))
@@ -178,6 +183,9 @@ def report(lines: list[dict[str, Any]]) -> str:
     out: list[str] = [f"Called at p <= {ALPHA}; intervals are 95 % (Clopper-Pearson).", "", "## False positives", ""]
     groups = [("all smooth nulls", parts["null"])]
     groups += [(kind, [x for x in parts["null"] if x["kind"] == kind]) for kind in SMOOTH]
+    slow = [x for x in parts["null"] if x["kind"] == "slow_logistic"]
+    groups += [("slow_logistic, scale .2 to .3", [x for x in slow if x["scale"] < 0.3])]
+    groups += [("slow_logistic, scale .3 to .5", [x for x in slow if x["scale"] >= 0.3])]
     groups += [(f"smooth, phi {phi}", [x for x in parts["null"] if x["phi"] == phi]) for phi in PHIS]
     groups += [(f"smooth, n {n}", [x for x in parts["null"] if x["n"] == n]) for n in POINTS]
     groups += [("all misspecified", parts["misspecified"])]
@@ -242,7 +250,7 @@ def panels(lines: list[dict[str, Any]]) -> list[str]:
         panel = [x for x in lines if x["number"] // PANEL == number]
         if len(panel) < PANEL:
             continue
-        q = benjamini_hochberg([x["p"] for x in panel])
+        q = benjamini_hochberg([x["p"] if x["p"] is not None else 1.0 for x in panel])
         calls = [x for x, adjusted in zip(panel, q) if called(x) and adjusted <= 0.05]
         false = sum(x["kind"] != "planted" for x in calls)
         shares.append(false / max(len(calls), 1))

@@ -20,6 +20,7 @@ from monitor.config import MonitorConfig
 from monitor.events import EventFold, standing
 from monitor.falls import MIN_DECADES, MIN_POINTS
 from monitor.records import LEDGER, LOSS
+from monitor.watch import apart
 
 COLUMNS = ("step", "task", "loss")
 
@@ -35,7 +36,7 @@ def events_from_losses(
 
     losses: a path to a CSV file, a pandas frame, or rows (mappings), with the columns step, task, loss: positive losses on
     data that never change, of each task at increasing steps, at least 40 points over half a decade; log-spaced steps are
-    best. introduced: task -> step from which its time counts; default 0 for the tasks with the earliest first step and its
+    best, and of points closer than 1/120 decade only the first counts. introduced: task -> step from which its time counts; default 0 for the tasks with the earliest first step and its
     own first step for a later task, whose first row then is no part of its series. ledger: (step, what) of discontinuities
     that could fake an event. run: seeds the surrogates, and is in the events.
 
@@ -49,9 +50,9 @@ def events_from_losses(
     if unknown:
         raise ValueError(f"introduced names tasks without losses: {sorted(unknown)}; there are {sorted(tasks)}")
     start |= introduced or {}
-    for task, points in tasks.items():
-        _check(task, points, start[task])
     config = config or MonitorConfig()
+    for task, points in tasks.items():
+        _check(task, points, start[task], config)
     first = min(step - start[task] for task, points in tasks.items() for step, _ in points if step > start[task])
     # Every point counts: the first checkpoint is the first point.
     config = dataclasses.replace(config, s_min=max(1, int(first)), loss_floor=0.0)
@@ -100,15 +101,24 @@ def _tasks(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[tuple[float, flo
     return tasks
 
 
-def _check(task: str, points: list[tuple[float, float]], start: float) -> None:
+def _check(task: str, points: list[tuple[float, float]], start: float, config: MonitorConfig) -> None:
+    """Raise ValueError for a series that cannot be judged."""
     since = [step - start for step, _ in points if step > start]
-    if len(since) < MIN_POINTS:
-        raise ValueError(f"task {task!r} has {len(since)} points after its introduction at {start:g}; {MIN_POINTS} are needed")
-    decades = math.log10(since[-1] / since[0])
+    kept: list[float] = []
+    for step in since:
+        if not kept or apart(kept[-1], step, config):
+            kept.append(step)
+    if len(kept) < MIN_POINTS:
+        close = f" ({len(since) - len(kept)} more are closer than 1/120 decade)" if len(since) > len(kept) else ""
+        raise ValueError(
+            f"task {task!r} has {len(kept)} points after its introduction at {start:g}{close}; {MIN_POINTS} are needed: "
+            "record the loss at more steps, best log-spaced (60 a decade)"
+        )
+    decades = math.log10(kept[-1] / kept[0])
     if decades < MIN_DECADES:
         raise ValueError(
             f"task {task!r} spans {decades:.2f} decades of steps (from {since[0]:g} to {since[-1]:g} after its "
-            f"introduction); {MIN_DECADES} are needed"
+            f"introduction); {MIN_DECADES} are needed: record from earlier on, or for longer"
         )
 
 
@@ -146,6 +156,13 @@ def _loss_record(common, step, task, loss, start, latest, occasion) -> dict[str,
     }  # fmt: skip
 
 
+def _step(text: str, item: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ValueError(f"{item!r}: write --introduced TASK=STEP and --ledger STEP=WHAT, STEP a number") from error
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m monitor FILE.csv`: events as JSON lines; exit code 10 with a confirmed event, 0 without, 2 for bad input."""
     parser = argparse.ArgumentParser(prog="python -m monitor", description=__doc__.split("\n")[0])
@@ -154,10 +171,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--ledger", action="append", default=[], metavar="STEP=WHAT", help="what could fake an event")
     args = parser.parse_args(arguments)
     try:
-        introduced = {task: float(step) for task, _, step in (item.rpartition("=") for item in args.introduced)}
-        ledger = [(float(step), what) for step, _, what in (item.partition("=") for item in args.ledger)]
+        introduced = {task: _step(step, item) for item in args.introduced for task, _, step in [item.rpartition("=")]}
+        ledger = [(_step(step, item), what) for item in args.ledger for step, _, what in [item.partition("=")]]
         events = events_from_losses(args.csv, introduced, ledger, run=args.csv.stem)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f"monitor: {error}", file=sys.stderr)
         return 2
     for event in events:

@@ -48,9 +48,9 @@ class MonitorConfig:
     "An event this close to another ledger entry is confounded, in log10 of the updates since the introduction."
     loss_floor: float = 1e-4
     "Nats; a loss below counts as this when falls are sought, for the logarithm of nearly nothing is noise."
-    warn_statistic: float = 15.0
+    warn_statistic: float = 30.0
     "One-sided FOCuS statistic of the forecast errors from which a fall is warned of."
-    alert_statistic: float = 30.0
+    alert_statistic: float = 45.0
     "The same from which the offline scan is asked, 0.15 decade later."
     rank_fall: float = 0.20
     "Share of its effective rank that a game may lose before its health is called bad."

@@ -6,6 +6,7 @@ A finding is the part of an event that the falls decide; `monitor.events` adds w
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +15,8 @@ import numpy as np
 
 from monitor.config import MonitorConfig
 from monitor.correction import benjamini_hochberg
-from monitor.falls import ALPHA, PLATEAU_SLOPE, Scan, scan
+from monitor.falls import PLATEAU_SLOPE, Scan, scan
+from monitor.online import forecast_errors
 from monitor.series import plain
 from monitor.watch import RISE_DECADES, Watch
 
@@ -25,66 +27,87 @@ NULL = "a non-negative mixture of decays from each introduction on, times Ornste
 STRATUM_LEAST = 8  # positions of a stratum, below which its mean is not followed
 
 
+Series = tuple[str, str, str]  # game, head, stratum
+
+
 class FallFold:
-    """`state` is a JSON value: {"watches": key -> Watch.state, "ended": game -> update, "risen": [...], "found": [...]}."""
+    """`state` is a JSON value: {"watches": key -> Watch.state, "ended": game -> update, "found": [...]}."""
 
     def __init__(self, state: dict[str, Any] | None = None):
-        self.state = state or {"watches": {}, "ended": {}, "risen": [], "found": []}
+        self.state = state or {"watches": {}, "ended": {}, "found": []}
 
     def take(
         self, record: Mapping[str, Any], config: MonitorConfig, introductions: Sequence[Mapping[str, Any]]
     ) -> list[dict[str, Any]]:
         """The findings of a monitor.loss/1 record of the small subset; introductions: {"game", "update"} so far."""
-        findings = []
+        new, findings = [], []
         for head, values in record["losses"].items():
             for stratum, part in {"all": values, **values.get("strata", {})}.items():
                 if part.get("mean") is None or part["n"] < STRATUM_LEAST:
                     continue
-                findings += self._take(record, (record["game"], head, stratum), part["mean"], config, introductions)
+                series = (record["game"], head, stratum)
+                watch = self._watch(series)
+                if watch.add(record["since"], record["update"], part["mean"], config):
+                    new.append((series, watch))
+        errors = self._forecast_errors(new)
+        for series, watch in new:
+            if watch.scan_due():
+                findings += self._confirm(record["run"], series, record["update"], introductions)
+            elif series in errors:
+                what = watch.judge(errors[series], config)
+                findings += [self._alarm(series, watch, what)] if what else []
+            findings += self._rise(record, series, watch, config)
         if record["occasion"] == "end":
             self.state["ended"][record["game"]] = record["update"]
             if all(self.state["ended"].get(i["game"]) == record["update"] for i in introductions):
-                findings += self._end(record["run"], record["update"], config, introductions)
+                findings += self._end(record["run"], record["update"], introductions)
         return findings
 
-    def _take(self, record, series, loss, config, introductions) -> list[dict[str, Any]]:
-        watch = self._watch(series)
-        what = watch.take(record["since"], record["update"], loss, config)
-        findings = self._rise(record, series, watch, config)
-        if what in ("warn", "alert"):
-            effect = _effect("focus_statistic", watch.state["first"]["statistic"])
-            findings.append(
-                _finding("drop", what, series, watch.onset(), effect, number=watch.state["candidates"], test={
-                    "stat": plain(watch.state["first"]["statistic"]), "null": "the forecast of the last 80 points",
-                })
-            )  # fmt: skip
-        elif what == "confirm":
-            findings += self._confirm(record["run"], series, record["update"], config, introductions)
-        return findings
+    def _forecast_errors(self, new: Sequence[tuple[Series, Watch]]) -> dict[Series, float]:
+        """Of each series whose window is long enough; those with the same steps (most) are forecast together."""
+        groups: dict[tuple[int, ...], list[tuple[Series, list[float]]]] = {}
+        for series, watch in new:
+            steps, losses = watch.window()
+            groups.setdefault(tuple(steps), []).append((series, losses))
+        errors = {}
+        for steps, members in groups.items():
+            found = forecast_errors(np.log10(steps), np.log([losses for _, losses in members]))
+            if found is not None:
+                errors |= {series: float(error) for (series, _), error in zip(members, found)}
+        return errors
 
-    def _confirm(self, run, series, update, config, introductions) -> list[dict[str, Any]]:
+    def _alarm(self, series, watch: Watch, what: str) -> dict[str, Any]:
+        first = watch.state["first"]
+        return _finding(
+            "drop", what, series, first["onset"], _effect("focus_statistic", first["statistic"]),
+            number=watch.state["candidates"],
+            test={"stat": plain(first["statistic"]), "null": "the forecast from the last 80 points"},
+        )  # fmt: skip
+
+    def _confirm(self, run, series, update, introductions) -> list[dict[str, Any]]:
         """The verdict on an alert: breakthrough (with its plateau), drop, or knee, by the offline scan."""
         watch, number = self._watch(series), self._watch(series).state["candidates"]
         result = self._scan(run, series, update, introductions)
         if result is None:
-            onset = watch.onset()
+            onset = watch.state["first"]["onset"]
             watch.settle(None)
             return [_finding("knee", "rejected", series, onset, _effect("fall_nats", None), number=number)]
-        if result.held is None and result.p <= ALPHA and result.seen_out > watch.state["since"][-1]:
+        if result.undecided and result.seen_out > watch.state["since"][-1]:
             watch.postpone(result.seen_out)
             return []
-        q = self._corrected({(*series, number): result.p})[(*series, number)]
-        return self._judged(series, number, result, q, update, introductions, "confirmation")
+        q = self._corrected({(*series, number): result}).get((*series, number))
+        return self._judged(series, number, result, q, introductions, "confirmation")
 
-    def _judged(self, series, number, result: Scan, q, update, introductions, when) -> list[dict[str, Any]]:
+    def _judged(self, series, number, result: Scan, q: float | None, introductions, when) -> list[dict[str, Any]]:
         """The findings of one scan; the alarm, if one was open, is settled."""
         watch = self._watch(series)
         start = _introduced(series[0], introductions)
-        fell = result.kind != "none" and q <= FDR
+        fell = result.kind != "none" and q is not None and q <= FDR
         family = {"series": len(self.state["watches"]), "when": when}
         test = {
-            "stat": plain(result.statistic), "p": plain(result.p), "q_bh": plain(q), "surrogates": result.surrogates,
-            "phi": plain(result.phi), "null": NULL, "family": family,
+            "stat": plain(result.statistic), "p": None if result.p is None else plain(result.p),
+            "q_bh": None if q is None else plain(q), "surrogates": result.surrogates, "phi": plain(result.phi),
+            "null": NULL, "family": family, "unmet": list(result.unmet) or ([] if fell else ["q"]),
         }  # fmt: skip
         effect = _effect(
             "fall_nats", result.size, result.size_ci95, result.snr, result.width_decades if result.size > 0 else None
@@ -105,32 +128,34 @@ class FallFold:
             )
         return findings
 
-    def _end(self, run, update, config, introductions) -> list[dict[str, Any]]:
-        """Every series scanned once more, and corrected over all of them."""
-        scans, p = {}, {}
+    def _end(self, run, update, introductions) -> list[dict[str, Any]]:
+        """Every series scanned once more, and corrected over all of them; what has not had time to hold stays an alert."""
+        scans, reported = {}, set()
         for key, state in self.state["watches"].items():
-            series = tuple(key.split("|"))
+            series = tuple(json.loads(key))
             result = self._scan(run, series, update, introductions, known=False)
             if result is None:
                 continue
             same = [
                 old["number"] for old in self.state["found"]
-                if old["series"] == list(series) and abs(math.log10(old["s"] / result.step)) <= SAME_FALL
+                if tuple(old["series"]) == series and abs(math.log10(old["s"] / result.step)) <= SAME_FALL
             ]  # fmt: skip
-            open_alarm = state["level"] is not None
+            waits = state["scan_at"] is not None and state["scan_at"] > state["since"][-1]
+            open_alarm = state["level"] is not None and not waits and not result.undecided
             number = same[0] if same else state["candidates"] if open_alarm else state["candidates"] + 1
-            scans[(*series, number)] = (result, bool(same) or open_alarm)
-            p[(*series, number)] = result.p
-        q = self._corrected(p)
+            scans[(*series, number)] = result
+            reported |= {(*series, number)} if same or open_alarm else set()
+        q = self._corrected(scans)
         findings = []
-        for key, (result, was_reported) in scans.items():
-            if was_reported or (result.kind != "none" and q[key] <= FDR):
-                findings += self._judged(key[:3], key[3], result, q[key], update, introductions, "end")
+        for key, result in scans.items():
+            if key in reported or (result.kind != "none" and q[key] <= FDR):
+                findings += self._judged(key[:3], key[3], result, q.get(key), introductions, "end")
         return findings
 
-    def _corrected(self, p: dict[tuple, float]) -> dict[tuple, float]:
-        """Adjusted p-values of `p` and of what was confirmed before; tests: all series of the run."""
-        pool = {(*old["series"], old["number"]): old["p"] for old in self.state["found"]} | p
+    def _corrected(self, scans: Mapping[tuple, Scan]) -> dict[tuple, float]:
+        """Adjusted p-values of the scans that have a p and of what was confirmed before; tests: all series of the run."""
+        pool = {(*old["series"], old["number"]): old["p"] for old in self.state["found"]}
+        pool |= {key: result.p for key, result in scans.items() if result.p is not None}
         adjusted = benjamini_hochberg(list(pool.values()), max(len(self.state["watches"]), len(pool)))
         return dict(zip(pool, map(float, adjusted)))
 
@@ -151,10 +176,9 @@ class FallFold:
     def _rise(self, record, series, watch: Watch, config: MonitorConfig) -> list[dict[str, Any]]:
         """The rise after the last introduction, once, when its half decade is over."""
         introduced = record["update"] - record["since_latest"]
-        key = ["|".join(series), introduced]
-        if record["since_latest"] < config.s_min * 10**RISE_DECADES or key in self.state["risen"]:
+        if record["since_latest"] < config.s_min * 10**RISE_DECADES or introduced in watch.state["risen"]:
             return []
-        self.state["risen"].append(key)
+        watch.state["risen"].append(introduced)
         old = record["since"] > record["since_latest"]
         found = watch.rise(introduced, old, config)
         if found is None:
@@ -166,8 +190,8 @@ class FallFold:
         null = {"null": "no change; the largest of the values, Sidak"}
         return [_finding("rise", "confirmed", series, found["step"], effect, test=null, number=introduced)]
 
-    def _watch(self, series: tuple[str, ...]) -> Watch:
-        return Watch(self.state["watches"].setdefault("|".join(series), Watch().state))
+    def _watch(self, series: Sequence[str]) -> Watch:
+        return Watch(self.state["watches"].setdefault(json.dumps(series), Watch().state))
 
 
 def _introduced(game: str, introductions: Sequence[Mapping[str, Any]]) -> int:
@@ -192,4 +216,3 @@ def _finding(
         "type": kind, "status": status, "game": game, "head": head, "stratum": stratum, "step": step,
         "step_ci95": step_ci95, "effect": effect, "test": test or {}, "number": number, "own_clock": own_clock,
     }  # fmt: skip
-

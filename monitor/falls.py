@@ -9,6 +9,7 @@ place is paid for. Shapes: n points, C candidate steps.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,9 +28,10 @@ PLATEAU_SLOPE = 0.05  # nats a decade
 PLATEAU_DECADES = 0.3
 PHI_MARGIN = 0.02  # added to the noise's correlation, with its standard error, before surrogates are drawn
 SPREAD_WINDOW = 0.8  # decades over which the noise's standard deviation is taken
-POLISH = 0.1  # a p above which place, scale and size are left as the search found them
+LEAST_STATISTIC = 3.0  # the largest of some hundred t-values of noise is larger more often than ALPHA
 ENOUGH = 10  # surrogates that beat the series: no more are drawn
 FIRST_CHUNK, LARGEST_CHUNK = 40, 250  # surrogates drawn together
+LIKELIHOOD_95 = 3.84  # of chi-square with one degree of freedom
 _ROUNDS = 40  # at most, of fitting the null without the step and finding the step again
 
 
@@ -38,8 +40,9 @@ class Scan:
     """The best step down of a series and what became of it."""
 
     kind: str  # "breakthrough" (plateau, then fall), "drop" (a fall alone), "none"
+    unmet: tuple[str, ...]  # what a fall needs and this step lacks: of size, noise, sharp, held, p
     statistic: float
-    p: float
+    p: float | None  # None where surrogates were not drawn, for something else was unmet
     surrogates: int
     step: float  # s at the middle of the step
     step_ci95: tuple[float, float]  # places whose likelihood ratio is within 3.84 of the best
@@ -62,6 +65,11 @@ class Scan:
         """10-90 % width."""
         return WIDTH * self.scale
 
+    @property
+    def undecided(self) -> bool:
+        """Whether nothing is unmet but that the series ends before the fall has held."""
+        return self.held is None and self.unmet == ("held",)
+
 
 def scan(
     steps: Sequence[float] | np.ndarray,
@@ -70,13 +78,16 @@ def scan(
     introductions: Sequence[float] = (),
     surrogates: int = 999,
     known: Sequence[Sequence[float]] = (),
+    always_p: bool = False,
 ) -> Scan:
     """Look for one sudden fall in losses [n] at steps [n] since the introduction of the game.
 
     introductions: of later games, in the same steps. known: (step, size, scale) of falls found before, which are taken
     out, and near which none is sought. surrogates: at most; drawing stops when ENOUGH of them beat the
-    series, which keeps p valid (Besag and Clifford 1991). Seed the generator by run, game, head, stratum and step, so
-    that re-reading the logs gives the same p. Raises ValueError where the series cannot be judged, saying what is needed.
+    series, which keeps p valid (Besag and Clifford 1991). A step that is no fall whatever its p gets none, unless always_p:
+    as "p, or 1 where the rest of the definition is unmet" is never below p, it may stand for p in a correction for many
+    tests. Seed the generator by run, game, head, stratum and step, so that re-reading the logs gives the same p.
+    Raises ValueError where the series cannot be judged, saying what is needed.
     """
     s, loss = checked(steps, losses)
     x, columns = np.log10(s), decay_columns(s, introductions)
@@ -89,23 +100,24 @@ def scan(
     values = np.log(loss / fit)
     search = Search(x, columns / fit[:, None], spread_profile(x, values), [np.log10(step) for step, _, _ in known])
     found = search.best(values[None])
-    phi = surrogate_phi(found)
-    p, drawn = _p_value(search, found, phi, generator, surrogates)
     place, scale = search.candidates[int(found.number[0])]
-    statistic, size, sigma = (float(v[0]) for v in (found.statistic, found.size, found.sigma))
-    phi = float(found.phi[0])
-    interval, sharp = (place, place), False
-    if p <= POLISH:
+    statistic, size, sigma, phi = (float(v[0]) for v in (found.statistic, found.size, found.sigma, found.phi))
+    interval, sharp, held, unmet = (place, place), False, False, ["p"]
+    if statistic >= LEAST_STATISTIC:
         place, scale, size, phi, sigma, interval, sharp = _polish(x, loss, columns, search.spread, place, scale, size)
-    held = _held(x, np.log(loss), place, scale, size)
-    snr = size / sigma if sigma > 0 else np.inf
-    fell = p <= ALPHA and size >= MIN_SIZE and snr >= MIN_SNR and bool(held) and sharp
-    plateau = _plateau(x, np.log(loss), place - scale * WIDTH / 2, phi)
-    kind = ("breakthrough" if plateau else "drop") if fell else "none"
+        held = _held(x, np.log(loss), place, scale, size)
+        needed = {"size": size >= MIN_SIZE, "noise": size >= MIN_SNR * sigma, "sharp": sharp, "held": held}
+        unmet = [name for name, met in needed.items() if not met]
+    p, drawn = None, 0
+    if always_p or not unmet:
+        p, drawn = _p_value(search, found, surrogate_phi(found), generator, surrogates)
+        unmet += ["p"] if p > ALPHA and "p" not in unmet else []
+    plateau = None if unmet else _plateau(x, np.log(loss), place - scale * WIDTH / 2, phi)
     half = 1.959964 * size / max(statistic, 1e-9)
     return Scan(
-        kind, statistic, p, drawn, 10**place, (10 ** interval[0], 10 ** interval[1]), scale, size,
-        (size - half, size + half), float(snr), held, plateau, phi, sigma,
+        "none" if unmet else "breakthrough" if plateau else "drop", tuple(unmet), statistic, p, drawn, 10**place,
+        (10 ** interval[0], 10 ** interval[1]), scale, size, (size - half, size + half),
+        float(size / sigma) if sigma > 0 else np.inf, held, plateau, phi, sigma,
     )  # fmt: skip
 
 
@@ -168,34 +180,30 @@ def _polish(
 ) -> tuple[float, float, float, float, float, tuple[float, float], bool]:
     """(place, scale, size, phi, sigma, interval of the place, whether it is sharp) for the report, not for the test.
 
-    The null is fitted without the step, on finer places. Not sharp is a bend that a step over .25 decade wide explains
-    better, by a likelihood ratio of 3.84.
-
-    A null that is fitted to a large step bends towards it, which hides part of the step and looks like noise.
+    The null is fitted without the step, on finer places, until both agree: a null that is fitted to a large step bends
+    towards it, which hides part of the step and looks like noise. Not sharp is a bend that a step over .25 decade wide
+    explains better, by a likelihood ratio of 3.84.
     """
     gap = (x[-1] - HOLD - x[0] - MARGIN) / (NUM_PLACES - 1)
     shifts = np.linspace(-gap, gap, 21)
-    phi = sigma = 0.0
-    interval, wide = (place, place), False
-    for _ in range(_ROUNDS):
+    for number_of_rounds in itertools.count(1):
         before = (place, size)
         step = size * logistic(x, place, scale)
         fit, active = fit_null(loss / np.exp(step), columns)
         residual, tangents = np.log(loss / fit), (columns[:, active] / fit[:, None]) / spread[:, None]
         rest = _project_out((residual - step) / spread, tangents)
         phi = float(corrected_correlation(rest, tangents.shape[1] + 1)[0])
-        tried = [(place + shift, scale) for scale in (*SCALES, *WIDE_SCALES) for shift in shifts]
-        narrow = len(SCALES) * len(shifts)
-        templates = np.stack([logistic(x, *candidate) for candidate in tried]) / spread
-        t_values, sizes, variances = _t_values(residual / spread, templates, tangents, correlations(x, phi))
-        number = int(t_values[:narrow].argmax())
-        wide = t_values[narrow:].max() ** 2 > t_values[number] ** 2 + 3.84
+        whitened = _Whitened(residual / spread, tangents, correlations(x, phi))
+        tried = [(place + shift, scale) for scale in SCALES for shift in shifts]
+        t, sizes, variances = whitened.t_values(np.stack([logistic(x, *one) for one in tried]) / spread)
+        number, middle = int(t.argmax()), place
         (place, scale), size, sigma = tried[number], max(float(sizes[number]), 0.0), float(np.sqrt(variances[number]))
-        near = [tried[i][0] for i in np.flatnonzero(t_values[:narrow] >= 0) if t_values[number] ** 2 - t_values[i] ** 2 <= 3.84]
-        interval = (min(near, default=place), max(near, default=place))
-        if abs(size - before[1]) < 1e-3 and place == before[0]:
+        if (abs(size - before[1]) < 1e-3 and place == before[0]) or number_of_rounds == _ROUNDS:
             break
-    return place, scale, size, phi, sigma, interval, not wide
+    wide = [logistic(x, middle + shift, scale) for scale in WIDE_SCALES for shift in shifts]
+    sharp = whitened.t_values(np.stack(wide) / spread)[0].max() ** 2 <= t[number] ** 2 + LIKELIHOOD_95
+    near = [tried[i][0] for i in np.flatnonzero(t >= 0) if t[number] ** 2 - t[i] ** 2 <= LIKELIHOOD_95]
+    return place, scale, size, phi, sigma, (min(near, default=place), max(near, default=place)), bool(sharp)
 
 
 def checked(steps, losses) -> tuple[np.ndarray, np.ndarray]:
@@ -222,20 +230,24 @@ def checked(steps, losses) -> tuple[np.ndarray, np.ndarray]:
     return s, loss
 
 
-def _t_values(
-    residual: np.ndarray, templates: np.ndarray, tangents: np.ndarray, rho: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(t-values [C], sizes in nats [C], variances of the noise with each step removed [C]) of steps in residuals [n]."""
-    white = whiten(residual, rho)
-    basis, _ = np.linalg.qr(whiten(tangents.T, rho).T)
-    steps = whiten(templates, rho)
-    white = white - basis @ (basis.T @ white)
-    steps = steps - (steps @ basis) @ basis.T
-    norm = np.maximum((steps**2).sum(1), 1e-9)  # a step that the null can make has no norm left
-    product = steps @ white
-    freedom = max(len(residual) - basis.shape[1] - 1, 1)
-    variance = np.maximum((white @ white - product**2 / norm) / freedom, SIGMA_FLOOR**2)
-    return np.where(norm > 1e-6, product / np.sqrt(norm * variance), -np.inf), product / norm, variance
+class _Whitened:
+    """Residuals [n] of the null, whitened, orthogonal to its tangents [n, m]; what steps down in them are judged by."""
+
+    def __init__(self, residual: np.ndarray, tangents: np.ndarray, rho: np.ndarray):
+        self.rho = rho
+        self.basis, _ = np.linalg.qr(whiten(tangents.T, rho).T)
+        white = whiten(residual, rho)
+        self.values = white - self.basis @ (self.basis.T @ white)
+
+    def t_values(self, templates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(t-values [C], sizes in nats [C], variances of the noise with each step removed [C]) of templates [C, n]."""
+        steps = whiten(templates, self.rho)
+        steps = steps - (steps @ self.basis) @ self.basis.T
+        norm = np.maximum((steps**2).sum(1), 1e-9)  # a step that the null can make has no norm left
+        product = steps @ self.values
+        freedom = max(len(self.values) - self.basis.shape[1] - 1, 1)
+        variance = np.maximum((self.values @ self.values - product**2 / norm) / freedom, SIGMA_FLOOR**2)
+        return np.where(norm > 1e-6, product / np.sqrt(norm * variance), -np.inf), product / norm, variance
 
 
 def _project_out(values: np.ndarray, tangents: np.ndarray) -> np.ndarray:

@@ -95,7 +95,7 @@ class Search:
     """The matched filter on one series' points.
 
     x: [n] log10 s. columns: [n, m] of the null divided by its fit, so that the null is "1 = columns @ a, a >= 0" for
-    every surrogate. always: [n, k] tangents of log loss that are projected out of every series besides.
+    every surrogate.
     spread: [n] of mean 1, the relative standard deviation of the noise. known: places (log10 s) that are not searched.
     """
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import nnls
 
 NUM_DECAYS = 18
 NUM_LATER_DECAYS = 9  # of a later introduction: half as dense, for its mixture spans fewer decades
 _REFITS = 2  # times that the weights 1 / fit are brought up to date
+_LEAST_FIT = 1e-2  # of the loss: a fit below that counts as that, so that no weight grows without bound
 _RIDGE = 1e-10  # of a unit column: keeps neighbouring decays apart in the normal equations
 _GAIN = 1e-7  # of the norm of the data: a column that explains less is not taken up
 
@@ -42,14 +42,21 @@ def decay_columns(steps: np.ndarray, introductions: Sequence[float]) -> np.ndarr
 def fit_null(loss: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The best non-negative mixture by relative error: (fit [n] > 0, which columns are active [m]).
 
-    loss: [n] > 0; columns: [n, m]. Weights are 1 / fit, found by refitting, for the noise is multiplicative.
+    loss: [n] > 0; columns: [n, m]. Weights are 1 / fit, found by refitting, for the noise is multiplicative. Whatever the
+    series, it ends: the solver's steps are bounded, and a fit that is far below the loss somewhere gets no more weight
+    there.
     """
-    weight = 1 / loss
+    weight, amplitude, fit, active = 1 / loss, None, loss, np.zeros(0, bool)
     for _ in range(_REFITS):
-        amplitude, _ = nnls(columns * weight[:, None], loss * weight)
-        fit = np.maximum(columns @ amplitude, 1e-12 * loss.max())
+        design = columns * weight[:, None]
+        norm = np.maximum(np.sqrt((design**2).sum(0)), 1e-300)
+        design = design / norm
+        start = None if amplitude is None else (amplitude * norm)[None]
+        found, chosen = nnls_many(design.T @ design, ((loss * weight) @ design)[None], start)
+        amplitude, active = found[0] / norm, chosen[0]
+        fit = np.maximum(columns @ amplitude, _LEAST_FIT * loss)
         weight = 1 / fit
-    return fit, amplitude > 0
+    return fit, active
 
 
 def nnls_many(

@@ -14,6 +14,7 @@ from scipy.signal import lfilter
 
 FIRST_STEP = 50.0
 SMOOTH = ("power_law", "knee", "two_exponentials", "slow_logistic")
+SLOW_SCALES = (0.2, 0.5)  # of slow_logistic, decades
 MISSPECIFIED = ("t3_noise", "spikes", "heteroscedastic", "drift", "replay_sawtooth", "learning_rate_step")
 
 
@@ -50,12 +51,15 @@ def ar1(count: int, phi: float, generator: np.random.Generator, innovations: np.
     return np.asarray(lfilter([1.0], [1.0, -phi], drawn))[200:]
 
 
-def background(kind: str, steps: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def background(
+    kind: str, steps: np.ndarray, generator: np.random.Generator, scale: float | None = None
+) -> np.ndarray:
     """[n] a smooth curve of a named kind, its parameters drawn: `SMOOTH`, or "flat".
 
     power_law: a s^-b + floor, b .1 to 1. knee: 1 / (1 + s / s0)^b + floor. two_exponentials: both time constants
-    within the series, a floor. slow_logistic: log loss falls by .2 to 1.5 nat along a logistic in log10 s of scale .3 to
-    .6 decade (10-90 % width 1.3 to 2.6; a mixture of decays is at least 1.3 wide, and this one's ends are sharper).
+    within the series, a floor. slow_logistic: log loss falls by .2 to 1.5 nat along a logistic in log10 s of the given
+    scale, or one from .2 to .5 decade. No mixture of decays makes one of a scale under .3 (10-90 % width 1.3, that of one
+    exponential), and yet it is no fall, which is at most .25 wide: such a curve may have a small p but must not be called.
     Raises ValueError for another kind.
     """
     first, last = steps[0], steps[-1]
@@ -72,16 +76,17 @@ def background(kind: str, steps: np.ndarray, generator: np.random.Generator) -> 
         return one * np.exp(-steps / fast) + two * np.exp(-steps / slow) + generator.uniform(0.2, 1)
     if kind == "slow_logistic":
         x = np.log10(steps)
-        place, scale = generator.uniform(x[0] + 0.5, x[-1] - 0.5), generator.uniform(0.3, 0.6)
+        place, drawn = generator.uniform(x[0] + 0.5, x[-1] - 0.5), generator.uniform(*SLOW_SCALES)
+        scale = drawn if scale is None else scale
         return 2 * np.exp(-generator.uniform(0.2, 1.5) / (1 + np.exp(-(x - place) / scale)))
     raise ValueError(f"unknown smooth curve {kind!r}; known are {', '.join(SMOOTH)} and flat")
 
 
 def null_curve(
     kind: str, generator: np.random.Generator, points: int = 200, phi: float = 0.5, sigma: float = 0.02,
-    decades: float = 3.0,
+    decades: float = 3.0, scale: float | None = None,
 ) -> Curve:  # fmt: skip
-    """A curve without a fall; kind of `SMOOTH`, or of `MISSPECIFIED` on a background drawn from `SMOOTH`.
+    """A curve without a fall; scale: of a slow_logistic, else drawn; kind of `SMOOTH`, or of `MISSPECIFIED` on a background drawn from `SMOOTH`.
 
     t3_noise: innovations of Student's t with 3 degrees of freedom, scaled to unit variance. spikes: 2 % of the points,
     one or two long, 5 to 15 sigma off, three in four upwards. heteroscedastic: the standard deviation changes 4-fold
@@ -95,7 +100,7 @@ def null_curve(
     x = np.log10(steps)
     noise, ledger = sigma * ar1(points, phi, generator), ()
     base = kind if kind in SMOOTH else SMOOTH[generator.integers(len(SMOOTH))]
-    smooth = np.log(background(base, steps, generator))
+    smooth = np.log(background(base, steps, generator, scale))
     if kind == "t3_noise":
         noise = sigma * ar1(points, phi, generator, generator.standard_t(3, size=points + 200) / np.sqrt(3))
     elif kind == "spikes":

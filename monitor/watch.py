@@ -19,54 +19,78 @@ BASELINE = 10  # values before an introduction whose mean a rise is measured fro
 _LEAST_GAP = 0.5  # of the cadence's spacing; closer points (of a later introduction's cadence) are not scanned
 
 
+def apart(previous: float, since: float, config: MonitorConfig) -> bool:
+    """Whether a point is far enough behind the previous one to be scanned."""
+    return math.log10(since / previous) >= _LEAST_GAP / config.loss_points_per_decade
+
+
 class Watch:
     """A series as a fold over its points; `state` is a JSON value."""
 
     def __init__(self, state: dict[str, Any] | None = None):
         self.state = state or {
             "since": [], "update": [], "loss": [], "kept": [], "errors": [], "level": None, "scan_at": None,
-            "candidates": 0, "known": [], "first": None, "after": 0,
+            "candidates": 0, "known": [], "first": None, "after": 0, "risen": [],
         }  # fmt: skip
 
     def take(self, since: int, update: int, loss: float, config: MonitorConfig) -> str | None:
-        """A point, `since` updates after the game's introduction; "warn", "alert" or "confirm" where one is due now."""
+        """A point, `since` updates after the game's introduction; "warn", "alert" or "confirm" where one is due now.
+
+        The parts apart are for a caller that has many series at the same points, which `forecast_errors` takes together.
+        """
+        if not self.add(since, update, loss, config):
+            return None
+        if self.scan_due():
+            return "confirm"
+        steps, losses = self.window()
+        error = online.forecast_errors(np.log10(steps), np.log(losses)[None])
+        return None if error is None else self.judge(float(error[0]), config)
+
+    def add(self, since: int, update: int, loss: float, config: MonitorConfig) -> bool:
+        """Whether the point is a new one of the series that is scanned."""
         state = self.state
         if since < config.s_min or (state["update"] and update <= state["update"][-1]):
-            return None
+            return False
         state["since"].append(since)
         state["update"].append(update)
         state["loss"].append(max(loss, config.loss_floor, 1e-300))
-        least = _LEAST_GAP / config.loss_points_per_decade
-        if state["kept"] and math.log10(since / state["since"][state["kept"][-1]]) < least:
-            return None
+        if state["kept"] and not apart(state["since"][state["kept"][-1]], since, config):
+            return False
         state["kept"].append(len(state["since"]) - 1)
-        if state["scan_at"] is not None and since >= state["scan_at"]:
-            return "confirm"
-        steps, losses = self.series(min(online.WINDOW + online.GAP, len(state["kept"]) - state["after"]))
-        error = online.forecast_error(np.log10(steps), np.log(losses))
-        if error is None:
-            return None
+        return True
+
+    def scan_due(self) -> bool:
+        """Whether an alert is old enough for the offline scan."""
+        return self.state["scan_at"] is not None and self.state["since"][-1] >= self.state["scan_at"]
+
+    def window(self) -> tuple[list[int], list[float]]:
+        """(steps, losses) that the next forecast is made from."""
+        state = self.state
+        kept = state["kept"][max(len(state["kept"]) - online.WINDOW - online.GAP, state["after"]) :]
+        return [state["since"][i] for i in kept], [state["loss"][i] for i in kept]
+
+    def judge(self, error: float, config: MonitorConfig) -> str | None:
+        """The newest point's forecast error; "warn" or "alert" where FOCuS first reaches that level."""
+        state = self.state
         state["errors"].append(float(f"{error:.7g}"))
+        kept = state["kept"][-len(state["errors"]) :]
+        back = online.looked_at(np.log10([state["since"][i] for i in kept]))
+        state["errors"] = state["errors"][-back:]
         statistic, start = online.focus(np.array(state["errors"]))
         level = "alert" if statistic >= config.alert_statistic else "warn" if statistic >= config.warn_statistic else None
         if level is None or level == state["level"] or state["level"] == "alert":
             return None
         if state["level"] is None:
             state["candidates"] += 1
-        state["level"], state["first"] = level, {"statistic": statistic, "back": len(state["errors"]) - start}
+        onset = state["update"][kept[len(kept) - back + min(start, back - 1)]]
+        state["level"], state["first"] = level, {"statistic": statistic, "onset": onset}
         if level == "alert":
-            state["scan_at"] = since * 10**HOLD
+            state["scan_at"] = state["since"][-1] * 10**HOLD
         return level
 
-    def onset(self) -> int:
-        """The update at which the mean began to be low, by FOCuS."""
+    def series(self) -> tuple[np.ndarray, np.ndarray]:
+        """(steps [n], losses [n]) that are scanned."""
         kept = self.state["kept"]
-        return self.state["update"][kept[max(-self.state["first"]["back"], -len(kept))]]
-
-    def series(self, last: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """(steps [n], losses [n]) that are scanned, the last ones."""
-        kept = self.state["kept"]
-        kept = kept if last is None else kept[len(kept) - last :]
         return np.array([self.state["since"][i] for i in kept], float), np.array([self.state["loss"][i] for i in kept])
 
     def postpone(self, since: float) -> None:

@@ -113,7 +113,9 @@ def test_events_are_a_function_of_the_records_and_survive_a_resume(both, events)
     ("change", "message"),
     [
         (lambda r: r[:20], r"task 'a' has 20 points.*40 are needed"),
-        (lambda r: [{**row, "step": row["step"] + 10**6} for row in r], r"spans 0\.\d+ decades.*0\.5 are needed"),
+        (lambda r: [{**row, "step": 10**6 + i} for i, row in enumerate(r)] + [{**r[0], "step": 10**7}], "more are closer than"),
+        (lambda r: [{**row, "step": round(10**4 * 10 ** (0.4 * i / 45))} for i, row in enumerate(r[:46])],
+         r"spans 0\.40 decades.*0\.5 are needed"),
         (lambda r: [*r[:5], {**r[5], "loss": float("nan")}, *r[6:]], r"row 6, task 'a'.*loss nan"),
         (lambda r: [*r[:5], r[4], *r[5:]], r"row 6, task 'a'.*must increase"),
         (lambda r: [{**row, "loss": -row["loss"]} for row in r], r"row 1.*above 0"),

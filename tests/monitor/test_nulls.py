@@ -26,6 +26,32 @@ def test_many_series_are_fitted_as_scipy_fits_each(background):
         assert np.linalg.norm(value - columns @ row) <= best * (1 + 1e-3)
 
 
+@pytest.mark.parametrize("shape", ["fall", "floor", "steps", "spread of ten decades"])
+def test_the_null_is_fitted_whatever_the_series(shape):
+    """Two later introductions, 37 columns that are nearly the same: as near as scipy comes with all the time it wants."""
+    x, generator = np.log10(S), np.random.default_rng(7)
+    loss = {
+        "fall": np.exp(-3 / (1 + np.exp(-(x - 3) / 0.02))),
+        "floor": np.maximum(np.exp(-(S / 300)), 1e-4),
+        "steps": np.where(S < 700, 1.0, np.where(S < 5000, 2.0, 0.5)),
+        "spread of ten decades": 10 ** -(3.3 * (x - x[0])),
+    }[shape] * np.exp(0.02 * generator.normal(size=200))  # fmt: skip
+    columns = decay_columns(S, [700.0, 5000.0])
+    fit, active = fit_null(loss, columns)
+    assert np.isfinite(fit).all()
+    assert (fit > 0).all()
+    assert active.any()
+    weight = 1 / loss
+    amplitude, best = nnls(columns * weight[:, None], loss * weight, maxiter=100_000)
+    again, _ = fit_null(loss, columns)
+    np.testing.assert_array_equal(again, fit)
+    # The same weights: one round of the fit, by the same solver that the refits use.
+    design = columns * weight[:, None]
+    norm = np.sqrt((design**2).sum(0))
+    own, _ = nnls_many((design / norm).T @ (design / norm), (np.ones(200) @ (design / norm))[None])
+    assert np.linalg.norm(1 - (design / norm) @ own[0]) <= best * (1 + 1e-3)
+
+
 def test_a_design_each_is_the_same_as_one_for_all():
     design = np.random.default_rng(1).uniform(size=(50, 6))
     values = np.random.default_rng(2).normal(size=(8, 50))

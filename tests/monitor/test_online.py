@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from monitor.config import MonitorConfig
-from monitor.online import LEAST, focus, forecast_error
+from monitor.online import LEAST, LOOK_BACK, focus, forecast_errors, looked_at
 from monitor.synthetic import null_curve, planted_curve
 from monitor.watch import Watch
 
@@ -34,10 +34,34 @@ def test_forecast_errors_of_smooth_learning_are_about_standard_normal():
     for seed in range(12):
         curve = null_curve("power_law", np.random.default_rng(seed), phi=0.5)
         x, y = np.log10(curve.steps), np.log(curve.losses)
-        errors += [forecast_error(x[:n], y[:n]) for n in range(60, 200, 3)]
+        errors += [forecast_errors(x[:n], y[None, :n])[0] for n in range(60, 200, 3)]
     assert np.mean(errors) == pytest.approx(0, abs=0.15)
     assert np.std(errors) == pytest.approx(1, abs=0.15)
-    assert forecast_error(x[: LEAST + 4], y[: LEAST + 4]) is None
+    assert forecast_errors(x[: LEAST + 4], y[None, : LEAST + 4]) is None
+
+
+def test_a_forecast_error_is_that_of_a_regression_by_hand():
+    """No correlation is left in white noise seen through a quadratic: the textbook's prediction error."""
+    generator = np.random.default_rng(11)
+    x = np.linspace(2, 3, 61)
+    y = 1 - x + 0.3 * x**2 + 0.02 * generator.normal(size=(400, 61))
+    inside, at = np.vander(x[:56], 3), np.vander(x[-1:], 3)[0]
+    beta, rest, _, _ = np.linalg.lstsq(inside, y[:, :56].T, rcond=None)
+    sigma = np.sqrt(rest / 53 * (1 + at @ np.linalg.inv(inside.T @ inside) @ at))
+    by_hand = (y[:, -1] - at @ beta) / sigma
+    white = np.array([abs(r[1:] @ r[:-1]) / (r @ r) < 0.01 for r in y[:, :56] - (inside @ beta).T])
+    assert white.sum() > 10
+    found = forecast_errors(x, y)
+    assert np.corrcoef(found, by_hand)[0, 1] > 0.98
+    assert np.std(found) == pytest.approx(1, abs=0.1)
+    one = np.array([forecast_errors(x, row[None])[0] for row in y[:20]])
+    np.testing.assert_allclose(found[:20], one, rtol=1e-9)
+
+
+def test_only_the_last_errors_are_looked_at():
+    assert looked_at(np.linspace(2, 3, 101)) == pytest.approx(100 * LOOK_BACK + 1, abs=1)
+    assert looked_at(np.linspace(2, 3, 11)) == 8
+    assert looked_at(np.array([2.0, 3.0])) == 2
 
 
 def run(curve):
