@@ -46,8 +46,8 @@ class MonitorConfig:
     "How long that rise must hold, in log10 of the updates since the introduction."
     confounder_decades: float = 0.05
     "An event this close to another ledger entry is confounded, in log10 of the updates since the introduction."
-    loss_floor: float = 1e-4
-    "Nats; a loss below counts as this when falls are sought, for the logarithm of nearly nothing is noise."
+    loss_floor: float = 1e-3
+    "Nats; a loss below counts as this when rises and falls are sought, for the logarithm of nearly nothing is noise."
     warn_statistic: float = 30.0
     "One-sided FOCuS statistic of the forecast errors from which a fall is warned of."
     alert_statistic: float = 45.0

@@ -15,14 +15,13 @@ import numpy as np
 
 from monitor.config import MonitorConfig
 from monitor.correction import benjamini_hochberg
-from monitor.falls import PLATEAU_SLOPE, Scan, scan
+from monitor.falls import PLATEAU_SLOPE, SAME_FALL, Scan, scan
 from monitor.online import forecast_errors
 from monitor.series import plain
 from monitor.watch import RISE_DECADES, Watch
 
 FDR = 0.05
 SURROGATES = 999  # at least; the family's size may ask for more
-SAME_FALL = 0.1  # decades within which two scans speak of the same fall
 NULL = "a non-negative mixture of decays from each introduction on, times Ornstein-Uhlenbeck noise"
 STRATUM_LEAST = 8  # positions of a stratum, below which its mean is not followed
 
@@ -133,13 +132,12 @@ class FallFold:
         scans, reported = {}, set()
         for key, state in self.state["watches"].items():
             series = tuple(json.loads(key))
-            result = self._scan(run, series, update, introductions, known=False)
+            found = [old for old in self.state["found"] if tuple(old["series"]) == series]
+            judged = [(old["s"], old["p"]) for old in found]
+            result = self._scan(run, series, update, introductions, judged=judged)
             if result is None:
                 continue
-            same = [
-                old["number"] for old in self.state["found"]
-                if tuple(old["series"]) == series and abs(math.log10(old["s"] / result.step)) <= SAME_FALL
-            ]  # fmt: skip
+            same = [old["number"] for old in found if abs(math.log10(old["s"] / result.step)) <= SAME_FALL]
             waits = state["scan_at"] is not None and state["scan_at"] > state["since"][-1]
             open_alarm = state["level"] is not None and not waits and not result.undecided
             number = same[0] if same else state["candidates"] if open_alarm else state["candidates"] + 1
@@ -159,17 +157,21 @@ class FallFold:
         adjusted = benjamini_hochberg(list(pool.values()), max(len(self.state["watches"]), len(pool)))
         return dict(zip(pool, map(float, adjusted)))
 
-    def _scan(self, run, series, update, introductions, known=True) -> Scan | None:
-        """The offline scan of a series, None where it cannot be judged; seeded by run, series and step."""
+    def _scan(self, run, series, update, introductions, judged=None) -> Scan | None:
+        """The offline scan of a series, None where it cannot be judged; seeded by run, series and step.
+
+        Falls that were found before are taken out, or, where `judged` has their p, may be found again.
+        """
         watch = self._watch(series)
         steps, losses = watch.series()
         start = _introduced(series[0], introductions)
         later = [i["update"] - start for i in introductions if i["update"] > start]
         key = "|".join((run, *series, str(update)))
         generator = np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()[:16], "big"))
-        surrogates = max(SURROGATES, math.ceil(len(self.state["watches"]) / FDR) - 1)
+        surrogates = max(SURROGATES, math.ceil(len(self.state["watches"]) / FDR))
         try:
-            return scan(steps, losses, generator, later, surrogates, watch.state["known"] if known else ())
+            known = watch.state["known"] if judged is None else ()
+            return scan(steps, losses, generator, later, surrogates, known, judged or ())
         except ValueError:  # too short a series is no error of the run
             return None
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.optimize import nnls
 
 NUM_DECAYS = 18
 NUM_LATER_DECAYS = 9  # of a later introduction: half as dense, for its mixture spans fewer decades
 _REFITS = 2  # times that the weights 1 / fit are brought up to date
 _LEAST_FIT = 1e-2  # of the loss: a fit below that counts as that, so that no weight grows without bound
+_MOST_STEPS = 10  # of scipy's solver, for each column
 _RIDGE = 1e-10  # of a unit column: keeps neighbouring decays apart in the normal equations
 _GAIN = 1e-7  # of the norm of the data: a column that explains less is not taken up
 
@@ -43,20 +45,26 @@ def fit_null(loss: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndar
     """The best non-negative mixture by relative error: (fit [n] > 0, which columns are active [m]).
 
     loss: [n] > 0; columns: [n, m]. Weights are 1 / fit, found by refitting, for the noise is multiplicative. Whatever the
-    series, it ends: the solver's steps are bounded, and a fit that is far below the loss somewhere gets no more weight
-    there.
+    series, there is an answer; a fit that is far below the loss somewhere gets no more weight there.
     """
-    weight, amplitude, fit, active = 1 / loss, None, loss, np.zeros(0, bool)
+    weight, fit, active = 1 / loss, loss, np.zeros(0, bool)
     for _ in range(_REFITS):
-        design = columns * weight[:, None]
-        norm = np.maximum(np.sqrt((design**2).sum(0)), 1e-300)
-        design = design / norm
-        start = None if amplitude is None else (amplitude * norm)[None]
-        found, chosen = nnls_many(design.T @ design, ((loss * weight) @ design)[None], start)
-        amplitude, active = found[0] / norm, chosen[0]
+        amplitude = _nnls(columns * weight[:, None], loss * weight)
+        active = amplitude > 0
         fit = np.maximum(columns @ amplitude, _LEAST_FIT * loss)
         weight = 1 / fit
     return fit, active
+
+
+def _nnls(design: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """[m] non-negative least squares of target [n] on design [n, m]: scipy's, or ours where that gives up."""
+    norm = np.maximum(np.sqrt((design**2).sum(0)), 1e-300)
+    unit = design / norm
+    try:
+        found, _ = nnls(unit, target, maxiter=_MOST_STEPS * unit.shape[1])
+    except RuntimeError:  # it goes round in a circle: decays are nearly the same
+        found = nnls_many(unit.T @ unit, (target @ unit)[None])[0][0]
+    return found / norm
 
 
 def nnls_many(

