@@ -1,10 +1,11 @@
 """The real control: modular addition in a small network must be found as a breakthrough, at the right step.
 
-    python benchmarks/grokking.py --out grokking.csv     # trains (minutes on a core), writes step,task,loss, prints events
+    python benchmarks/grokking.py --out grokking.csv     # trains (minutes on a core), writes step,task,loss, prints
+    events
 
-Power et al. (2022): trained on a part of the table of a + b mod p with weight decay, a network first remembers, its loss on
-the other pairs rises and stays high, and much later falls. Right step: where the accuracy on the held-out pairs, which the
-monitor never sees, passes one half.
+Power et al. (2022): trained on a part of the table of a + b mod p with weight decay, a network first remembers, its
+loss on the other pairs rises and stays high, and much later falls. Right step: where the accuracy on the held-out
+pairs, which the monitor never sees, passes one half.
 """
 
 from __future__ import annotations
@@ -25,14 +26,17 @@ from monitor.events import standing
 
 
 def train(modulus: int, share: float, updates: int, seed: int, decay: float, rate: float) -> list[dict[str, float]]:
-    """Full-batch AdamW on `share` of all pairs; a row {"step", "loss", "accuracy", "train_loss"} at log-spaced steps."""
+    """Full-batch AdamW on `share` of all pairs; a row {"step", "loss", "accuracy", "train_loss"} at log-spaced
+    steps."""
     generator = torch.Generator().manual_seed(seed)
     pairs = torch.cartesian_prod(torch.arange(modulus), torch.arange(modulus))
     pairs = pairs[torch.randperm(len(pairs), generator=generator)]
     answers = pairs.sum(1) % modulus
     count = round(share * len(pairs))
     torch.manual_seed(seed)
-    network = nn.Sequential(nn.Embedding(modulus, 64), nn.Flatten(), nn.Linear(128, 192), nn.ReLU(), nn.Linear(192, modulus))
+    network = nn.Sequential(
+        nn.Embedding(modulus, 64), nn.Flatten(), nn.Linear(128, 192), nn.ReLU(), nn.Linear(192, modulus)
+    )
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay, betas=(0.9, 0.98))
     measured, rows = set(checkpoints(updates, 50, 60)), []
     for step in range(1, updates + 1):

@@ -97,7 +97,7 @@ def online(curve: Curve) -> dict[str, float | None]:
     """Step of the first warning and alert, None where there was none; only those after a planted fall's begin count."""
     watch, config, first = Watch(), MonitorConfig(), {"warn": None, "alert": None}
     for number, (step, loss) in enumerate(zip(curve.steps, curve.losses)):
-        what = watch.take(int(round(step * 1000)), number, float(loss), config)  # thousandths: no two steps fall together
+        what = watch.take(round(step * 1000), number, float(loss), config)  # thousandths: no two fall together
         if what in first and first[what] is None:
             first[what] = float(step)
             first["warn"] = first["warn"] or float(step)
@@ -105,7 +105,8 @@ def online(curve: Curve) -> dict[str, float | None]:
 
 
 def peers(curve: Curve) -> dict[str, bool | float | None]:
-    """Whether each detector calls a fall (and, for a planted one, near it), on log losses and on the null's residuals."""
+    """Whether each detector calls a fall (and, for a planted one, near it), on log losses and on the null's
+    residuals."""
     import ruptures
     from changepoint_online import Focus, Gaussian
 
@@ -122,9 +123,7 @@ def peers(curve: Curve) -> dict[str, bool | float | None]:
         }
         for method, breaks in found.items():
             ends = [0, *breaks]
-            falls = [
-                b for a, b, c in zip(ends, ends[1:], ends[2:]) if series[b:c].mean() < series[a:b].mean()
-            ]
+            falls = [b for a, b, c in zip(ends, ends[1:], ends[2:]) if series[b:c].mean() < series[a:b].mean()]
             out[f"{method} {name}"] = _near(falls, x, curve)
         detector = Focus(Gaussian(loc=0.0), side="left")
         start = series[: max(len(series) // 5, 20)]
@@ -188,9 +187,9 @@ def report(lines: list[dict[str, Any]]) -> str:
     """The tables, as Markdown."""
     parts = {part: [line for line in lines if line["part"] == part] for part in ORDER}
     out: list[str] = [
-        f"A call meets the whole definition of a fall, p <= {ALPHA} among it; intervals are 95 % (Clopper-Pearson).", "",
+        f"A call meets the whole definition of a fall, p <= {ALPHA} among it; intervals: 95 %, Clopper-Pearson.", "",
         "## Targets", "", *targets(parts), "## False positives", "",
-        "A smooth curve may have a small p and still be no fall; the columns of p say how far p alone can be trusted.", "",
+        "A smooth curve may have a small p and be no fall; the columns of p say how far p alone can be trusted.", "",
     ]  # fmt: skip
     groups = [("all smooth nulls", parts["null"])]
     groups += [(kind, [x for x in parts["null"] if x["kind"] == kind]) for kind in SMOOTH]
@@ -229,7 +228,7 @@ def report(lines: list[dict[str, Any]]) -> str:
         low, middle, high = np.quantile(off, [0.5, 0.9, 0.99])
         out += [f"Location error of called falls of the target cells, decades: median {low:.4f}, 90 % {middle:.4f}, "
                 f"99 % {high:.4f} ({len(off)} falls).", ""]  # fmt: skip
-    out += ["## Many tests", ""] + panels(parts["panel"]) + ["## Beside other detectors", ""]
+    out += ["## Many tests", "", *panels(parts["panel"]), "## Beside other detectors", ""]
     watched = [x for x in parts["null"] if "online" in x], [x for x in target if "online" in x]
     rows = [["this scan", rate(watched[0], called), rate(watched[1], hit)]]
     for level in ("warn", "alert"):
@@ -241,11 +240,16 @@ def report(lines: list[dict[str, Any]]) -> str:
         true = [np.log10(x["online"][level] / x["step"]) + x["off"] for x in watched[1] if x["online"][level]]
         late = [value for value in true if value > -0.1]
         if late:
-            out.append(f"Delay of the first {level} after the middle of the fall: median {np.median(late):.3f} decades, "
-                       f"90 % {np.quantile(late, 0.9):.3f}; {len(true) - len(late)} came over .1 decade early. ")  # fmt: skip
+            out.append(
+                f"Delay of the first {level} after the middle of the fall: median {np.median(late):.3f} decades, 90 % "
+                f"{np.quantile(late, 0.9):.3f}; {len(true) - len(late)} came over .1 decade early. "
+            )
     seconds = sum(x["seconds"] for x in lines)
     drawn = sum(x["surrogates"] for x in lines)
-    out += ["", f"{len(lines)} curves, {seconds:.0f} s of one core, {drawn / max(seconds, 1e-9):.0f} surrogates a second."]
+    out += [
+        "",
+        f"{len(lines)} curves, {seconds:.0f} s of one core, {drawn / max(seconds, 1e-9):.0f} surrogates a second.",
+    ]
     return "\n".join(out)
 
 
@@ -297,7 +301,8 @@ _BY_PLATEAU: tuple[Callable[[dict[str, Any]], bool], ...] = (
 
 
 def panel_shares(lines: list[dict[str, Any]]) -> tuple[list[float], int, int]:
-    """(share of false calls in each whole panel, planted falls called, planted falls): Benjamini and Hochberg at 5 %."""
+    """(share of false calls in each whole panel, planted falls called, planted falls): Benjamini and Hochberg at 5
+    %."""
     shares, found, total = [], 0, 0
     for number in sorted({x["number"] // PANEL for x in lines}):
         panel = [x for x in lines if x["number"] // PANEL == number]

@@ -79,7 +79,8 @@ def _section(run: RunData, pictures: dict[str, list[Picture]], output: Path, pre
                 f"weights. {_target_words(run)} Both axes are logarithmic. Lines: the first {_size(run, 'small')} "
                 f"positions; dots: the whole set, at introductions and at the end. Dashed verticals: another game "
                 "joined; red ticks: another entry of the ledger; triangles: events on all positions of a head, "
-                "such as forgetting or a fall (hollow: confounded), named in the table of events. Losses under 0.0001 nat are drawn at 0.0001."
+                "such as forgetting or a fall (hollow: confounded), named in the table of events. "
+                "Losses under 0.0001 nat are drawn at 0.0001."
             )
             + html.grid(pictures["losses"], prefix),
         ),
@@ -122,8 +123,8 @@ def _section(run: RunData, pictures: dict[str, list[Picture]], output: Path, pre
 
 NOT_SHOWN = (
     "A steep piece of a curve above that is not among the events is no evidence of a sudden fall. "
-    "Nothing here says whether games share representations, nor whether unseen games are learnt faster. One run is one seed: intervals are over "
-    "positions or episodes, not over repetitions of training."
+    "Nothing here says whether games share representations, nor whether unseen games are learnt faster. One run is "
+    "one seed: intervals are over positions or episodes, not over repetitions of training."
 )
 
 

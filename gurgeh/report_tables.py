@@ -93,13 +93,15 @@ def event_table(run: RunData) -> str:
         "0, for 0.15 decade; without correction for the number of heads and games. Drop: a sudden fall of at least "
         "0.10 nat and 5 standard deviations of the noise within a quarter of a decade, which held for 0.15 decade and "
         "which no mixture of decays explains (p against surrogates of the fitted null; q corrected over all series of "
-        "the run by Benjamini and Hochberg). Breakthrough: a drop that ends a plateau. Confounded: another entry of the "
-        "ledger lies within 0.05 decade. docs/monitor.md has the definitions, and what was measured of their errors."
+        "the run by Benjamini and Hochberg). Breakthrough: a drop that ends a plateau. Confounded: another entry of "
+        "the ledger lies within 0.05 decade. docs/monitor.md has the definitions and what was measured of their errors."
     )
     nothing = "No rise, fall or forgetting was confirmed and no representation collapsed, by those definitions."
     parts = [html.words(words), _events(found) if found else html.words(nothing)]
     if rest:
-        parts.append(html.fold(f"{len(rest)} alarms that were rejected, or not decided when the run ended", _events(rest)))
+        parts.append(
+            html.fold(f"{len(rest)} alarms that were rejected, or not decided when the run ended", _events(rest))
+        )
     return "".join(parts)
 
 

@@ -1,7 +1,7 @@
 """The monitor on anybody's training logs: steps, tasks and losses in, events out.
 
-    python -m monitor losses.csv              # columns step, task, loss; one JSON line an event
-    from monitor.alone import events_from_losses
+python -m monitor losses.csv              # columns step, task, loss; one JSON line an event
+from monitor.alone import events_from_losses
 """
 
 from __future__ import annotations
@@ -34,14 +34,15 @@ def events_from_losses(
 ) -> list[dict[str, Any]]:
     """Events (monitor.event/1) of losses that somebody recorded.
 
-    losses: a path to a CSV file, a pandas frame, or rows (mappings), with the columns step, task, loss: positive losses on
-    data that never change, of each task at increasing steps, at least 40 points over half a decade; log-spaced steps are
-    best, and of points closer than 1/120 decade only the first counts. introduced: task -> step from which its time counts; default 0 for the tasks with the earliest first step and its
-    own first step for a later task, whose first row then is no part of its series. ledger: (step, what) of discontinuities
-    that could fake an event. run: seeds the surrogates, and is in the events.
+    losses: a path to a CSV file, a pandas frame, or rows (mappings), with the columns step, task, loss: positive
+    losses on data that never change, of each task at increasing steps, at least 40 points over half a decade;
+    log-spaced steps are best, and of points closer than 1/120 decade only the first counts. introduced: task -> step
+    from which its time counts; default 0 for the tasks with the earliest first step and its own first step for a later
+    task, whose first row then is no part of its series. ledger: (step, what) of discontinuities that could fake an
+    event. run: seeds the surrogates, and is in the events.
 
-    Raises ValueError for missing columns, NaN, steps that do not increase, losses that are not positive, and series that
-    are too short, saying where and what would be needed.
+    Raises ValueError for missing columns, NaN, steps that do not increase, losses that are not positive, and series
+    that are too short, saying where and what would be needed.
     """
     tasks = _tasks(_rows(losses))
     earliest = min(points[0][0] for points in tasks.values())
@@ -86,9 +87,13 @@ def _tasks(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[tuple[float, flo
         if not (math.isfinite(step) and math.isfinite(loss)):
             raise ValueError(f"row {number}, task {task!r}: step {step}, loss {loss}; leave out what is not finite")
         if loss <= 0:
-            raise ValueError(f"row {number}, task {task!r}: loss {loss}; losses must be above 0 (cross-entropy, squared error)")
+            raise ValueError(
+                f"row {number}, task {task!r}: loss {loss}; losses must be above 0 (cross-entropy, squared error)"
+            )
         if step < 0 or step != int(step):
-            raise ValueError(f"row {number}, task {task!r}: step {step}; steps are counts of updates, whole and not negative")
+            raise ValueError(
+                f"row {number}, task {task!r}: step {step}; steps are counts of updates, whole and not negative"
+            )
         points = tasks.setdefault(task, [])
         if points and step <= points[-1][0]:
             raise ValueError(
@@ -111,8 +116,8 @@ def _check(task: str, points: list[tuple[float, float]], start: float, config: M
     if len(kept) < MIN_POINTS:
         close = f" ({len(since) - len(kept)} more are closer than 1/120 decade)" if len(since) > len(kept) else ""
         raise ValueError(
-            f"task {task!r} has {len(kept)} points after its introduction at {start:g}{close}; {MIN_POINTS} are needed: "
-            "record the loss at more steps, best log-spaced (60 a decade)"
+            f"task {task!r} has {len(kept)} points after its introduction at {start:g}{close}; {MIN_POINTS} are "
+            "needed: record the loss at more steps, best log-spaced (60 a decade)"
         )
     decades = math.log10(kept[-1] / kept[0])
     if decades < MIN_DECADES:
@@ -164,7 +169,8 @@ def _step(text: str, item: str) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m monitor FILE.csv`: events as JSON lines; exit code 10 with a confirmed event, 0 without, 2 for bad input."""
+    """`python -m monitor FILE.csv`: events as JSON lines; exit code 10 with a confirmed event, 0 without, 2 for bad
+    input."""
     parser = argparse.ArgumentParser(prog="python -m monitor", description=__doc__.split("\n")[0])
     parser.add_argument("csv", type=Path, help="file with the columns step, task, loss")
     parser.add_argument("--introduced", action="append", default=[], metavar="TASK=STEP", help="when a task joined")

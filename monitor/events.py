@@ -106,7 +106,9 @@ class EventFold:
     def _fallen(self, record: dict[str, Any], finding: dict[str, Any]) -> dict[str, Any]:
         """The event of a finding of the falls; `record` may be of another game, at the end of a run."""
         game, step = finding["game"], finding["step"]
-        before = [entry for entry in self.introductions if entry["update"] <= max(step, self.introductions[0]["update"])]
+        before = [
+            entry for entry in self.introductions if entry["update"] <= max(step, self.introductions[0]["update"])
+        ]
         trigger, own = before[-1], next(entry for entry in self.introductions if entry["game"] == game)
         header = record | {"game": game, "latest": trigger["game"], "frozen_set": self.frozen.get(game)}
         event = self._event(
@@ -231,6 +233,7 @@ def regenerate(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def standing(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What stands in the end: the last line of each id (a warning becomes an alert, then a verdict), in order of step."""
+    """What stands in the end: the last line of each id (a warning becomes an alert, then a verdict), in order of
+    step."""
     last = {event["id"]: event for event in events}
     return sorted(last.values(), key=lambda event: event["step"])

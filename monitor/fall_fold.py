@@ -116,7 +116,10 @@ class FallFold:
         status = "confirmed" if fell else "rejected"
         watch.settle((plain(result.step), plain(result.size), result.scale) if fell and when != "end" else None)
         if fell and when != "end":
-            self.state["found"].append({"series": list(series), "number": number, "s": result.step, "p": result.p})
+            self.state["found"].append({
+                "series": list(series), "number": number, "s": result.step, "p": result.p,
+                "surrogates": result.surrogates,
+            })  # fmt: skip
         findings = [_finding(kind, status, series, step, effect, bounds, test, number, own_clock=True)]
         if fell and result.plateau is not None:
             low, high = result.plateau
@@ -128,12 +131,13 @@ class FallFold:
         return findings
 
     def _end(self, run, update, introductions) -> list[dict[str, Any]]:
-        """Every series scanned once more, and corrected over all of them; what has not had time to hold stays an alert."""
+        """Every series scanned once more, and corrected over all of them; what has not had time to hold stays an
+        alert."""
         scans, reported = {}, set()
         for key, state in self.state["watches"].items():
             series = tuple(json.loads(key))
             found = [old for old in self.state["found"] if tuple(old["series"]) == series]
-            judged = [(old["s"], old["p"]) for old in found]
+            judged = [(old["s"], old["p"], old["surrogates"]) for old in found]
             result = self._scan(run, series, update, introductions, judged=judged)
             if result is None:
                 continue
@@ -151,7 +155,8 @@ class FallFold:
         return findings
 
     def _corrected(self, scans: Mapping[tuple, Scan]) -> dict[tuple, float]:
-        """Adjusted p-values of the scans that have a p and of what was confirmed before; tests: all series of the run."""
+        """Adjusted p-values of the scans that have a p and of what was confirmed before; tests: all series of the
+        run."""
         pool = {(*old["series"], old["number"]): old["p"] for old in self.state["found"]}
         pool |= {key: result.p for key, result in scans.items() if result.p is not None}
         adjusted = benjamini_hochberg(list(pool.values()), max(len(self.state["watches"]), len(pool)))

@@ -1,9 +1,9 @@
 """Sudden falls: the offline scan of one series of losses, with its p-value from surrogates.
 
-T is the square root of the largest gain in likelihood, over places and widths, by a logistic step down in log10 s beside the
-smooth null (`monitor.matched`). Surrogates are drawn from the null as it is fitted beside the best step (a null that bends
-towards a step makes surrogates that look like steps), and every one repeats the whole search, so that the choice of the
-place is paid for. Shapes: n points, C candidate steps.
+T is the square root of the largest gain in likelihood, over places and widths, by a logistic step down in log10 s
+beside the smooth null (`monitor.matched`). Surrogates are drawn from the null as it is fitted beside the best step (a
+null that bends towards a step makes surrogates that look like steps), and every one repeats the whole search, so that
+the choice of the place is paid for. Shapes: n points, C candidate steps.
 """
 
 from __future__ import annotations
@@ -15,7 +15,18 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from monitor.matched import HOLD, MARGIN, NUM_PLACES, SCALES, SIGMA_FLOOR, WIDTH, Found, Search, logistic, without_spikes
+from monitor.matched import (
+    HOLD,
+    MARGIN,
+    NUM_PLACES,
+    SCALES,
+    SIGMA_FLOOR,
+    WIDTH,
+    Found,
+    Search,
+    logistic,
+    without_spikes,
+)
 from monitor.nulls import corrected_correlation, correlations, decay_columns, draw_noise, fit_null, whiten
 
 MIN_POINTS = 40
@@ -80,18 +91,18 @@ def scan(
     introductions: Sequence[float] = (),
     surrogates: int = 999,
     known: Sequence[Sequence[float]] = (),
-    judged: Sequence[tuple[float, float]] = (),
+    judged: Sequence[tuple[float, float, int]] = (),
     always_p: bool = False,
 ) -> Scan:
     """Look for one sudden fall in losses [n] at steps [n] since the introduction of the game.
 
     introductions: of later games, in the same steps. known: (step, size, scale) of falls found before, which are taken
-    out, and near which none is sought. judged: (step, p) of falls whose p is taken over where one of them is found again.
-    surrogates: at most; drawing stops when ENOUGH of them beat the
-    series, which keeps p valid (Besag and Clifford 1991). A step that is no fall whatever its p gets none, unless always_p:
-    as "p, or 1 where the rest of the definition is unmet" is never below p, it may stand for p in a correction for many
-    tests. Seed the generator by run, game, head, stratum and step, so that re-reading the logs gives the same p.
-    Raises ValueError where the series cannot be judged, saying what is needed.
+    out, and near which none is sought. judged: (step, p, surrogates) of falls whose p is taken over where one of them
+    is found again. surrogates: at most; drawing stops when ENOUGH of them beat the series, which keeps p valid (Besag
+    and Clifford 1991). A step that is no fall whatever its p gets none, unless always_p: as "p, or 1 where the rest of
+    the definition is unmet" is never below p, it may stand for p in a correction for many tests. Seed the generator by
+    run, game, head, stratum and step, so that re-reading the logs gives the same p. Raises ValueError where the series
+    cannot be judged, saying what is needed.
     """
     s, loss = checked(steps, losses)
     x, columns = np.log10(s), decay_columns(s, introductions)
@@ -114,9 +125,9 @@ def scan(
         unmet = [name for name, met in needed.items() if not met]
     p, drawn = None, 0
     if always_p or not unmet:
-        before = [p for step, p in judged if abs(place - np.log10(step)) <= SAME_FALL]
+        before = [(p, drawn) for step, p, drawn in judged if abs(place - np.log10(step)) <= SAME_FALL]
         if before:
-            p = before[0]
+            p, drawn = before[0]
         else:
             p, drawn = _p_value(search.pruned(found.used[0]), values, generator, surrogates)
         unmet += ["p"] if p > ALPHA and "p" not in unmet else []
@@ -130,10 +141,12 @@ def scan(
 
 
 def peak_of_rise(x: np.ndarray, y: np.ndarray) -> int:
-    """The point from which log losses y [n] at x are scanned: 0, or the peak where they first rise far above their start.
+    """The point from which log losses y [n] at x are scanned: 0, or the peak where they first rise far above their
+    start.
 
-    No mixture of decays rises, so what comes before the peak of a rise says nothing about a fall after it. A rise counts
-    from .10 nat and 5 standard deviations about a cubic on, of running medians of 9; enough of the series must remain.
+    No mixture of decays rises, so what comes before the peak of a rise says nothing about a fall after it. A rise
+    counts from .10 nat and 5 standard deviations about a cubic on, of running medians of 9; enough of the series must
+    remain.
     """
     half = 4
     middle = np.median(np.lib.stride_tricks.sliding_window_view(np.pad(y, half, mode="edge"), 2 * half + 1), -1)
@@ -151,13 +164,12 @@ def surrogate_phi(found: Found) -> float:
     return float(min(found.phi[0] + found.error[0] + PHI_MARGIN, 0.98))
 
 
-def _p_value(
-    search: Search, values: np.ndarray, generator: np.random.Generator, surrogates: int
-) -> tuple[float, int]:
+def _p_value(search: Search, values: np.ndarray, generator: np.random.Generator, surrogates: int) -> tuple[float, int]:
     """(p, surrogates drawn): each surrogate repeats the whole search; h / l when the h-th beats it as the l-th drawn.
 
-    search: with the decays that the data's own fits use and their neighbours; values: [n]. Fewer decays leave the data's
-    statistic as it is and let surrogates bend less, so that p is, if anything, too large; it is several times as fast.
+    search: with the decays that the data's own fits use and their neighbours; values: [n]. Fewer decays leave the
+    data's statistic as it is and let surrogates bend less, so that p is, if anything, too large; it is several times
+    as fast.
     """
     found = search.best(values[None])
     phi = surrogate_phi(found)
@@ -215,7 +227,9 @@ def _polish(
         number, middle = int(t.argmax()), place
         (place, scale), size, sigma = tried[number], max(float(sizes[number]), 0.0), float(np.sqrt(variances[number]))
         settled = abs(size - before[1]) < 1e-3 and place == before[0]
-        if settled or (round(place, 6), round(size, 3)) in seen or number_of_rounds == _ROUNDS:  # or it goes round in a circle
+        if (
+            settled or (round(place, 6), round(size, 3)) in seen or number_of_rounds == _ROUNDS
+        ):  # or it goes round in a circle
             break
         seen.add((round(place, 6), round(size, 3)))
     wide = np.array([(middle + shift, scale) for scale in WIDE_SCALES for shift in shifts])

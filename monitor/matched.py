@@ -163,7 +163,9 @@ class Search:
             rho, design, gram = self._prepared(level)
             target = whiten(relative[mine] / self.spread, rho)
             products[mine], power[mine], grams[mine] = target @ design, (target**2).sum(1), gram[:width, :width]
-        null, active = nnls_many(grams, products[:, :width], np.repeat(self._origin, count, 0) if start is None else start.null)
+        null, active = nnls_many(
+            grams, products[:, :width], np.repeat(self._origin, count, 0) if start is None else start.null
+        )
         number, own, cross = np.empty(count, int), np.empty(count), np.empty((count, width))
         left = np.empty_like(products)
         for level, mine in groups:
@@ -175,9 +177,7 @@ class Search:
             steps = np.linalg.solve(factor, np.where(valid[:, :, None], gram[:, width:][order], 0.0))
             powers = np.diag(gram)[width:]
             norm = powers - (steps**2).sum(1)
-            t = np.where(
-                norm > 1e-6 * powers + 1e-6, left[mine, width:] / np.sqrt(np.maximum(norm, 1e-9)), -np.inf
-            )
+            t = np.where(norm > 1e-6 * powers + 1e-6, left[mine, width:] / np.sqrt(np.maximum(norm, 1e-9)), -np.inf)
             best = t.argmax(1)
             number[mine], own[mine], cross[mine] = best, powers[best], gram[width + best][:, :width]
         joint = np.empty((count, width + 1, width + 1))

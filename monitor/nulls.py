@@ -1,4 +1,5 @@
-"""Smooth learning as a null model: mixtures of decays times autocorrelated noise. Shapes: n points, m columns, B series.
+"""Smooth learning as a null model: mixtures of decays times autocorrelated noise. Shapes: n points, m columns, B
+series.
 
 H0: L(s) = a0 + sum_j a_j exp(-s / tau_j) with all a >= 0, and one such mixture more from each later introduction on
 (an old game that recovers from a disturbance is no breakthrough), times exp(noise), the noise an Ornstein-Uhlenbeck
@@ -44,8 +45,8 @@ def decay_columns(steps: np.ndarray, introductions: Sequence[float]) -> np.ndarr
 def fit_null(loss: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The best non-negative mixture by relative error: (fit [n] > 0, which columns are active [m]).
 
-    loss: [n] > 0; columns: [n, m]. Weights are 1 / fit, found by refitting, for the noise is multiplicative. Whatever the
-    series, there is an answer; a fit that is far below the loss somewhere gets no more weight there.
+    loss: [n] > 0; columns: [n, m]. Weights are 1 / fit, found by refitting, for the noise is multiplicative. Whatever
+    the series, there is an answer; a fit that is far below the loss somewhere gets no more weight there.
     """
     weight, fit, active = 1 / loss, loss, np.zeros(0, bool)
     for _ in range(_REFITS):
@@ -67,14 +68,12 @@ def _nnls(design: np.ndarray, target: np.ndarray) -> np.ndarray:
     return found / norm
 
 
-def nnls_many(
-    gram: np.ndarray, products: np.ndarray, start: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def nnls_many(gram: np.ndarray, products: np.ndarray, start: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Non-negative least squares of many series on one design: (amplitudes [B, m] >= 0, active [B, m]).
 
-    gram: [m, m] C'C, or [B, m, m] where the designs differ; products: [B, m] C'y; start: [B, m] amplitudes >= 0 to begin
-    with, which only saves time. Lawson and Hanson's active sets (1974, chapter 23), all series in step, by the normal
-    equations; a column counts that lowers the residual.
+    gram: [m, m] C'C, or [B, m, m] where the designs differ; products: [B, m] C'y; start: [B, m] amplitudes >= 0 to
+    begin with, which only saves time. Lawson and Hanson's active sets (1974, chapter 23), all series in step, by the
+    normal equations; a column counts that lowers the residual.
     """
     count, width = products.shape
     amplitude = np.zeros((count, width)) if start is None else start.copy()
@@ -142,7 +141,8 @@ def active_order(active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sub_gram(gram: np.ndarray, order: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """[B, k, k] of `active_order`'s columns from gram [m, m] or [B, m, m], the identity where a place is not used, with a ridge of 1e-10."""
+    """[B, k, k] of `active_order`'s columns from gram [m, m] or [B, m, m], the identity where a place is not used,
+    with a ridge of 1e-10."""
     both = valid[:, :, None] & valid[:, None, :]
     rows, columns = order[:, :, None], order[:, None, :]
     picked = gram[rows, columns] if gram.ndim == 2 else gram[np.arange(len(order))[:, None, None], rows, columns]

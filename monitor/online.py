@@ -1,10 +1,11 @@
 """Falls as they come: a rolling forecast, and a one-sided FOCuS of its errors over the last .15 decade.
 
-The log loss is forecast from a quadratic in log10 s over the last 80 points, 5 points back; the errors, whitened with the
-window's own correlation, are standard normal while learning goes on as before. FOCuS (Romano, Eckley, Fearnhead and Rigaill
-2023) is the largest likelihood ratio, over all starting points, of a mean below 0 since then. Only starts in the last
-LOOK_BACK decades are tried: a fall is sharp, and what a quadratic misses of smooth learning adds up over longer times. An
-alarm is a reason to look, not a finding: the offline scan decides. Shapes: n points, S series at the same points.
+The log loss is forecast from a quadratic in log10 s over the last 80 points, 5 points back; the errors, whitened with
+the window's own correlation, are standard normal while learning goes on as before. FOCuS (Romano, Eckley, Fearnhead
+and Rigaill 2023) is the largest likelihood ratio, over all starting points, of a mean below 0 since then. Only starts
+in the last LOOK_BACK decades are tried: a fall is sharp, and what a quadratic misses of smooth learning adds up over
+longer times. An alarm is a reason to look, not a finding: the offline scan decides. Shapes: n points, S series at the
+same points.
 """
 
 from __future__ import annotations

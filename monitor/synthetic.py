@@ -1,8 +1,8 @@
 """Loss curves whose truth is known: smooth learning, smooth learning that breaks the null's assumptions, planted falls.
 
-What the error rates of the scan are measured on (benchmarks/monitor_falls.py). Steps are log-spaced from 50 on, noise is
-multiplicative: loss = smooth * exp(noise), the noise AR(1) with correlation phi between neighbours and standard deviation
-sigma nats. Shapes: n points.
+What the error rates of the scan are measured on (benchmarks/monitor_falls.py). Steps are log-spaced from 50 on, noise
+is multiplicative: loss = smooth * exp(noise), the noise AR(1) with correlation phi between neighbours and standard
+deviation sigma nats. Shapes: n points.
 """
 
 from __future__ import annotations
@@ -51,16 +51,14 @@ def ar1(count: int, phi: float, generator: np.random.Generator, innovations: np.
     return np.asarray(lfilter([1.0], [1.0, -phi], drawn))[200:]
 
 
-def background(
-    kind: str, steps: np.ndarray, generator: np.random.Generator, scale: float | None = None
-) -> np.ndarray:
+def background(kind: str, steps: np.ndarray, generator: np.random.Generator, scale: float | None = None) -> np.ndarray:
     """[n] a smooth curve of a named kind, its parameters drawn: `SMOOTH`, or "flat".
 
     power_law: a s^-b + floor, b .1 to 1. knee: 1 / (1 + s / s0)^b + floor. two_exponentials: both time constants
     within the series, a floor. slow_logistic: log loss falls by .2 to 1.5 nat along a logistic in log10 s of the given
-    scale, or one from .2 to .5 decade. No mixture of decays makes one of a scale under .3 (10-90 % width 1.3, that of one
-    exponential), and yet it is no fall, which is at most .25 wide: such a curve may have a small p but must not be called.
-    Raises ValueError for another kind.
+    scale, or one from .2 to .5 decade. No mixture of decays makes one of a scale under .3 (10-90 % width 1.3, that of
+    one exponential), and yet it is no fall, which is at most .25 wide: such a curve may have a small p but must not be
+    called. Raises ValueError for another kind.
     """
     first, last = steps[0], steps[-1]
     if kind == "flat":
@@ -86,15 +84,16 @@ def null_curve(
     kind: str, generator: np.random.Generator, points: int = 200, phi: float = 0.5, sigma: float = 0.02,
     decades: float = 3.0, scale: float | None = None,
 ) -> Curve:  # fmt: skip
-    """A curve without a fall; scale: of a slow_logistic, else drawn; kind of `SMOOTH`, or of `MISSPECIFIED` on a background drawn from `SMOOTH`.
+    """A curve without a fall; scale: of a slow_logistic, else drawn; kind of `SMOOTH`, or of `MISSPECIFIED` on a
+    background drawn from `SMOOTH`.
 
     t3_noise: innovations of Student's t with 3 degrees of freedom, scaled to unit variance. spikes: 2 % of the points,
     one or two long, 5 to 15 sigma off, three in four upwards. heteroscedastic: the standard deviation changes 4-fold
-    along the series, up, down, or up and down. drift: a straight line of up to +-.15 nat a decade and a sine of amplitude
-    1 to 3 sigma and period 1 to 2 decades. replay_sawtooth: rises evenly by 1 to 4 sigma and falls back at once, in
-    periods of 2 to 10 % of the last step. learning_rate_step: at a step in the ledger the loss begins to fall by 10 to
-    30 %, with a time constant of 2 to 10 % of that step, and the noise shrinks to .7.
-    Raises ValueError for another kind.
+    along the series, up, down, or up and down. drift: a straight line of up to +-.15 nat a decade and a sine of
+    amplitude 1 to 3 sigma and period 1 to 2 decades. replay_sawtooth: rises evenly by 1 to 4 sigma and falls back at
+    once, in periods of 2 to 10 % of the last step. learning_rate_step: at a step in the ledger the loss begins to fall
+    by 10 to 30 %, with a time constant of 2 to 10 % of that step, and the noise shrinks to .7. Raises ValueError for
+    another kind.
     """
     steps = np.geomspace(FIRST_STEP, FIRST_STEP * 10**decades, points)
     x = np.log10(steps)

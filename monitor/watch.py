@@ -36,7 +36,8 @@ class Watch:
     def take(self, since: int, update: int, loss: float, config: MonitorConfig) -> str | None:
         """A point, `since` updates after the game's introduction; "warn", "alert" or "confirm" where one is due now.
 
-        The parts apart are for a caller that has many series at the same points, which `forecast_errors` takes together.
+        The parts apart are for a caller that has many series at the same points, which `forecast_errors` takes
+        together.
         """
         if not self.add(since, update, loss, config):
             return None
@@ -77,7 +78,9 @@ class Watch:
         back = online.looked_at(np.log10([state["since"][i] for i in kept]))
         state["errors"] = state["errors"][-back:]
         statistic, start = online.focus(np.array(state["errors"]))
-        level = "alert" if statistic >= config.alert_statistic else "warn" if statistic >= config.warn_statistic else None
+        level = (
+            "alert" if statistic >= config.alert_statistic else "warn" if statistic >= config.warn_statistic else None
+        )
         if level is None or level == state["level"] or state["level"] == "alert":
             return None
         if state["level"] is None:
@@ -108,9 +111,9 @@ class Watch:
     def rise(self, introduced: int, old: bool, config: MonitorConfig) -> dict[str, float] | None:
         """The rise of log loss after an introduction at update `introduced`, once RISE_DECADES are over; None if none.
 
-        Of an old game: the peak within .5 decade from s_min less the mean of the last 10 values before it; of the new game:
-        the peak less its first value. At least .03 nat, and its lower 95 % bound above 0: the bound allows for the peak
-        being the largest of its points (Sidak), with the standard deviation of the values about a line.
+        Of an old game: the peak within .5 decade from s_min less the mean of the last 10 values before it; of the new
+        game: the peak less its first value. At least .03 nat, and its lower 95 % bound above 0: the bound allows for
+        the peak being the largest of its points (Sidak), with the standard deviation of the values about a line.
         """
         update, y = np.array(self.state["update"]), np.log(self.state["loss"])
         after = np.flatnonzero(

@@ -1,4 +1,5 @@
-"""`gurgeh monitor` on runs with falls: found again, followed while they grow, over a folder; training stays the same."""
+"""`gurgeh monitor` on runs with falls: found again, followed while they grow, over a folder; training stays the
+same."""
 
 import json
 import shutil
@@ -25,7 +26,8 @@ SCANNED = [
 
 
 def planted_run(path, curve=FALL):
-    """A run of tic-tac-toe whose policy loss is a planted curve and whose next mover's is smooth, by the real monitor."""
+    """A run of tic-tac-toe whose policy loss is a planted curve and whose next mover's is smooth, by the real
+    monitor."""
     steps = checkpoints(5000, 50, 60)
     with RunDirectory.create(path, {"seed": 0}) as run:
         monitor = Monitor(MonitorConfig(set_size=64, medium_size=64), run.append, path.name, 0)

@@ -89,7 +89,7 @@ def test_a_ledger_entry_at_the_fall_confounds_it():
 
 
 def test_a_later_task_counts_from_its_own_introduction():
-    shifted = rows(SMOOTH) + [{"step": 20_000, "task": "b", "loss": 3.0}] + rows(FALL, "b", 20_000)
+    shifted = [*rows(SMOOTH), {"step": 20000, "task": "b", "loss": 3.0}, *rows(FALL, "b", 20000)]
     found = [e for e in standing(events_from_losses(shifted)) if e["type"] == "breakthrough"]
     assert [(e["game"], e["trigger"]) for e in found] == [("b", "add:b")]
     assert abs(np.log10((found[0]["step"] - 20_000) / FALL.planted.step)) < 0.02
@@ -112,10 +112,15 @@ def test_events_are_a_function_of_the_records_and_survive_a_resume(both, events)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r: r[:20], r"task 'a' has 20 points.*40 are needed"),
-        (lambda r: [{**row, "step": 10**6 + i} for i, row in enumerate(r)] + [{**r[0], "step": 10**7}], "more are closer than"),
-        (lambda r: [{**row, "step": round(10**4 * 10 ** (0.4 * i / 45))} for i, row in enumerate(r[:46])],
-         r"spans 0\.40 decades.*0\.5 are needed"),
+        (lambda r: r[:20], r"task 'a' has 19 points.*40 are needed"),
+        (
+            lambda r: [{**row, "step": 10**6 + i} for i, row in enumerate(r)] + [{**r[0], "step": 10**7}],
+            "more are closer than",
+        ),
+        (
+            lambda r: [{**row, "step": round(10**4 * 10 ** (0.4 * i / 45))} for i, row in enumerate(r[:46])],
+            r"spans 0\.40 decades.*0\.5 are needed",
+        ),
         (lambda r: [*r[:5], {**r[5], "loss": float("nan")}, *r[6:]], r"row 6, task 'a'.*loss nan"),
         (lambda r: [*r[:5], r[4], *r[5:]], r"row 6, task 'a'.*must increase"),
         (lambda r: [{**row, "loss": -row["loss"]} for row in r], r"row 1.*above 0"),

@@ -29,7 +29,8 @@ def test_many_series_are_fitted_as_scipy_fits_each(background):
 
 @pytest.mark.parametrize("shape", ["fall", "floor", "steps", "spread of ten decades"])
 def test_the_null_is_fitted_whatever_the_series(shape, monkeypatch):
-    """Two later introductions, 37 columns that are nearly the same: as near as scipy comes with all the time it wants."""
+    """Two later introductions, 37 columns that are nearly the same: as near as scipy comes with all the time it
+    wants."""
     x, generator = np.log10(S), np.random.default_rng(7)
     loss = {
         "fall": np.exp(-3 / (1 + np.exp(-(x - 3) / 0.02))),
