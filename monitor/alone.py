@@ -140,7 +140,7 @@ def _records(tasks, start, ledger, run, config) -> Iterable[dict[str, Any]]:
     latest = ("", 0)
     last = max(step for step, *_ in rows)
     for item in sorted([*entries, *rows], key=lambda item: item[:2]):
-        if item[1] < 2:
+        if len(item) == 5:
             step, _, kind, task, note = item
             latest = (task, int(step)) if kind == "game_added" else latest
             yield {"schema": LEDGER, **common, "update": int(step), "kind": kind, "game": task, "before": None,
@@ -171,7 +171,7 @@ def _step(text: str, item: str) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m monitor FILE.csv`: events as JSON lines; exit code 10 with a confirmed event, 0 without, 2 for bad
     input."""
-    parser = argparse.ArgumentParser(prog="python -m monitor", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m monitor", description="Events of anybody's training logs.")
     parser.add_argument("csv", type=Path, help="file with the columns step, task, loss")
     parser.add_argument("--introduced", action="append", default=[], metavar="TASK=STEP", help="when a task joined")
     parser.add_argument("--ledger", action="append", default=[], metavar="STEP=WHAT", help="what could fake an event")

@@ -114,7 +114,7 @@ class FallFold:
         step, bounds = start + round(result.step), [start + round(s) for s in result.step_ci95]
         kind = result.kind if fell else "knee"
         status = "confirmed" if fell else "rejected"
-        watch.settle((plain(result.step), plain(result.size), result.scale) if fell and when != "end" else None)
+        watch.settle((result.step, result.size, result.scale) if fell and when != "end" else None)
         if fell and when != "end":
             self.state["found"].append({
                 "series": list(series), "number": number, "s": result.step, "p": result.p,
@@ -195,7 +195,7 @@ class FallFold:
             found["size"] / found["sigma"] if found["sigma"] > 0 else None,
         )  # fmt: skip
         null = {"null": "no change; the largest of the values, Sidak"}
-        return [_finding("rise", "confirmed", series, found["step"], effect, test=null, number=introduced)]
+        return [_finding("rise", "confirmed", series, int(found["step"]), effect, test=null, number=introduced)]
 
     def _watch(self, series: Sequence[str]) -> Watch:
         return Watch(self.state["watches"].setdefault(json.dumps(series), Watch().state))

@@ -134,15 +134,14 @@ def scan(
     plateau = None if unmet else _plateau(x, np.log(loss), place - scale * WIDTH / 2, phi)
     half = 1.959964 * size / max(statistic, 1e-9)
     return Scan(
-        "none" if unmet else "breakthrough" if plateau else "drop", tuple(unmet), statistic, p, drawn, 10**place,
-        (10 ** interval[0], 10 ** interval[1]), scale, size, (size - half, size + half),
+        "none" if unmet else "breakthrough" if plateau else "drop", tuple(unmet), statistic, p, drawn, float(10**place),
+        (float(10 ** interval[0]), float(10 ** interval[1])), scale, size, (size - half, size + half),
         float(size / sigma) if sigma > 0 else np.inf, held, plateau, phi, sigma,
     )  # fmt: skip
 
 
 def peak_of_rise(x: np.ndarray, y: np.ndarray) -> int:
-    """The point from which log losses y [n] at x are scanned: 0, or the peak where they first rise far above their
-    start.
+    """The point from which log losses y [n] at x are scanned: 0, or the peak where they first rise far above the start.
 
     No mixture of decays rises, so what comes before the peak of a rise says nothing about a fall after it. A rise
     counts from .10 nat and 5 standard deviations about a cubic on, of running medians of 9; enough of the series must
