@@ -22,7 +22,7 @@ help:
 
 # One stamp a set of extras: installed again only when what is needed changes. constraints.txt pins every version.
 DEMO_EXTRAS := minatar,report
-DEV_EXTRAS := atari,box2d,minatar,pettingzoo,report,examples,benchmarks,dev
+DEV_EXTRAS := atari,box2d,minatar,minigrid,mpe,mujoco,pettingzoo,report,examples,benchmarks,dev
 
 define install
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -14,7 +14,9 @@ rule afterwards, in order; CartPole is judged by the run's own short evaluations
 than LightZero evaluates, and three or five episodes may be lucky, ours must meet the rule twice running, LightZero
 once. Wall-clock counts from the beginning of the process; evaluations are in it, and left out beside it.
 
-Only one side works at a time. Each has a process of its own with the machine's cores, and is ended after --cap seconds.
+A short run of ours before the first, whose time is told apart, leaves compiled kernels on the disk, as LightZero's
+trees come compiled. Only one side works at a time. Each has a process of its own with the machine's cores, and is ended
+after --cap seconds.
 Memory is the highest sum of the proportional sizes (PSS) of a side's processes, looked at twice a second.
 """
 
@@ -57,7 +59,7 @@ EVERY = 25  # our updates between two judgements
 OURS = {
     "cartpole": ["games=[CartPole-v0]", 'goals=["CartPole-v0 return >= 200"]', "schedule.stop_after_met=2",
                  "schedule.updates=10000", f"logging.evaluate_every_updates={EVERY}", "logging.evaluate_episodes=3"],
-    "tictactoe": ["games=[tictactoe]", "schedule.updates=1500", f"logging.every_updates={EVERY}",
+    "tictactoe": ["games=[tictactoe]", "schedule.updates=4000", f"logging.every_updates={EVERY}",
                   "logging.evaluate_every_updates=0", f"checkpoint.every_updates={EVERY}", "checkpoint.keep=1000"],
 }  # fmt: skip
 OURS["tictactoe-bot"] = OURS["tictactoe"]
@@ -157,6 +159,7 @@ def ours(game: str, seed: int, cap: float, folder: Path, code: Path) -> dict[str
     used = run(command, folder, cap, environment)
     path = folder / "run"
     start = start_of(path, used["began"])
+    failed = used["code"] not in (0, 130) and not used["capped"]
     timed = read_stream(path, "metrics") + read_stream(path, "evaluation")
     if game == "cartpole":
         judged = [
@@ -169,8 +172,8 @@ def ours(game: str, seed: int, cap: float, folder: Path, code: Path) -> dict[str
         found = subprocess.run(asked, cwd=code, env=environment, capture_output=True, text=True)
         judged = [tuple(line) for line in json.loads(found.stdout.splitlines()[-1])] if found.returncode == 0 else []
         if found.returncode:
+            failed = True
             used["tail"] += found.stderr.splitlines()[-5:]
-    failed = used["code"] not in (0, 130) and not used["capped"]
     return used | our_result(judged, timed, start, failed, used["capped"])
 
 
@@ -194,6 +197,18 @@ def our_result(
         "curve": [[update, times[update]["env_steps"] if update in times else None, value]
                   for update, value, _ in judged],
     }  # fmt: skip
+
+
+def warm_up(games: list[str], code: Path) -> float:
+    """Seconds of short runs of ours, one a game."""
+    began = time.monotonic()
+    for game in dict.fromkeys(tuple(OURS[game]) for game in games):
+        with tempfile.TemporaryDirectory(prefix="gurgeh-lightzero-") as name:
+            command = [sys.executable, "-m", "gurgeh", "train", *game, "schedule.updates=50", "--runs", name, "--name",
+                       "run", "--no-evaluation"]  # fmt: skip
+            environment = {**os.environ, "PYTHONPATH": str(code)}
+            subprocess.run(command, cwd=code, env=environment, check=True, stdout=subprocess.DEVNULL)
+    return time.monotonic() - began
 
 
 # -- the result ----------------------------------------------------------------------------------------------------
@@ -233,14 +248,15 @@ def verdicts(records: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def report(records: list[dict[str, Any]], command: str, commit: str, cap: float) -> str:
+def report(records: list[dict[str, Any]], command: str, commit: str, cap: float, warm: float | None) -> str:
     """The result as Markdown."""
     started = next((one["start"] for one in records if one.get("start")), None) or {}
     lines = [
         f"# Side by side with LightZero {VERSION}, {time.strftime('%Y-%m-%d')}", "", f"- Command: `{command}`",
         f"- Code of ours: {commit}. Machine: {machine()}; load at the beginning of a run in the table.",
         f"- LightZero's environment: {started.get('versions')}, {started.get('threads')} threads of torch. "
-        f"Cap: {cap:g} s a run.", "",
+        f"Cap: {cap:g} s a run.",
+        *([] if warm is None else [f"- Ours before that, to compile what a fresh checkout has to: {warm:.0f} s."]), "",
         *("> " + line for line in (__doc__ or "").strip().split("\n\n", 2)[2].splitlines()), "", *verdicts(records), "",
         "| game | seed | side | rule | wall-clock s | without evaluations | env steps | updates | peak MiB | load |",
         "|---|---:|---|---|---:|---:|---:|---:|---:|---:|",
@@ -290,6 +306,7 @@ def main(argv: list[str] | None = None) -> int:
     commit = resolve(args.commit)
     code = ROOT if args.here else copy_of(commit)
     records = json.loads(args.json.read_text()) if args.json and args.json.exists() else []
+    warm = warm_up(games, code) if "ours" in sides else None
     done = {(one["game"], one["seed"], one["side"]) for one in records}
     for game in games:
         for seed in seeds_of(args.seeds):
@@ -310,7 +327,7 @@ def main(argv: list[str] | None = None) -> int:
                       sep="  ", flush=True)  # fmt: skip
     command = " ".join(["python benchmarks/learning_lightzero.py", *map(shlex.quote, argv or sys.argv[1:])])
     path = args.out / f"{time.strftime('%Y-%m-%d')}-learning-lightzero.md"
-    path.write_text(report(records, command, "this checkout" if args.here else commit[:12], args.cap))
+    path.write_text(report(records, command, "this checkout" if args.here else commit[:12], args.cap, warm))
     print(path)
     return 0
 

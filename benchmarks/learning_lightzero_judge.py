@@ -32,6 +32,8 @@ def main(run: str) -> None:
     judged = []
     for step in steps:
         loaded = LoadedRun(Path(run), step)
+        if "tictactoe" not in loaded.games:  # the checkpoint that a run begins with
+            continue
         game = loaded.games["tictactoe"]
         assert game.native is not None
         player = loaded.player("tictactoe", loaded.config.evaluation.simulations)

@@ -276,10 +276,22 @@ def _parse_value(kind: Any, text: str) -> Any:
         return text
     is_list = any(typing.get_origin(alternative) in (list, tuple) for alternative in kinds)
     if is_list and not null and not text.startswith("["):
-        entries = [part.strip() for part in text.split(",") if part.strip()]
+        entries = [part.strip() for part in _split(text) if part.strip()]
         entry_kind = next(typing.get_args(k)[0] for k in kinds if typing.get_origin(k) in (list, tuple))
         return [_parse_value(entry_kind, entry) for entry in entries]
     return parse_yaml(text)
+
+
+def _split(text: str) -> list[str]:
+    """At commas, but not within brackets: `hex:3,openspiel/hex(num_rows=3,num_cols=4)` is two games."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
 
 
 def _converted_or(kind: Any, value: Any, default: Any) -> Any:

@@ -20,6 +20,7 @@ from agents.chance import ChanceRulesPlayer
 from agents.player import RandomPlayer, SolverPlayer, StatePlayer, TacticianPlayer
 from agents.rules import mcts_player, no_exact_rules
 from envs.game import Game, episode_seed, has_explicit_chance
+from envs.reference_scores import reference
 from envs.solver import Solution, solve, take
 from gurgeh.bitbully_player import BitbullyPlayer, no_bitbully
 from gurgeh.episodes import DECISIONS, AnyPlayer, play_episodes, untouched_randomness
@@ -131,7 +132,8 @@ class Evaluation:
     game: Game
     players: tuple[str, ...]
     seed: int
-    summary: dict[str, Any]  # see `summarize`; with `optimal`, `optimal_raw` and `positions` for solved games
+    summary: dict[str, Any]  # see `summarize`; with `optimal`, `optimal_raw` and `positions` for solved games, and
+    # `human_normalized` (mean, low, high) where `envs.reference_scores` has a game
     episodes: list[Episode]
 
 
@@ -234,6 +236,12 @@ def evaluate_game(
         )  # fmt: skip
         names = tuple(p.name for p in players)
         evaluations.append(Evaluation(game, names, seed, summarize(episodes), episodes))
+    known = reference(game.name)
+    if known is not None:  # one seat: the first and only evaluation
+        found = evaluations[0].summary["return"]
+        evaluations[0].summary["human_normalized"] = {
+            name: None if found[name] is None else known.normalized(found[name]) for name in ("mean", "low", "high")
+        }
     if game.spec.solvable and game.native is not None:
         solution = solve(game.native).sample(JUDGED_POSITIONS, seed)
         found = optimal_share(player, solution, seed)

@@ -31,8 +31,8 @@ THIRD_PARTY_ALLOWED = {  # None: whatever pyproject.toml names
 TORCH_IN_MONITOR = {"measures.py"}  # what looks into a network; the rest reads numbers
 EXTRAS = (
     "ale_py", "Box2D", "minatar", "pettingzoo", "pygame", "rlcard", "chess", "shimmy", "pyspiel", "open_spiel",
-    "minigrid", "ray", "plotly", "pandas", "pytest", "hypothesis", "bitbully", "bitbully_databases",
-    "ruptures", "changepoint_online", "sklearn",
+    "minigrid", "mpe2", "multi_agent_ale_py", "mujoco", "envpool", "ray", "plotly", "pandas", "pytest", "hypothesis",
+    "bitbully", "bitbully_databases", "ruptures", "changepoint_online", "sklearn",
 )  # fmt: skip
 UNPICKLERS = {"pickle", "cPickle", "dill", "joblib", "cloudpickle", "marshal", "shelve"}
 

@@ -1,8 +1,10 @@
-"""Gymnasium: any environment with discrete actions, by its id (a plain `CartPole-v1`, or `gymnasium/CartPole-v1`).
+"""Gymnasium: any environment, by its id (a plain `CartPole-v1`, or `gymnasium/CartPole-v1`).
 
-Observations: a Box of one dimension is a vector; uint8 images become pixels [C, H, W]; other spaces that Gymnasium
-can flatten (Discrete, MultiDiscrete, Dict, Tuple ...) become a vector, one-hot where they are discrete. Rewards are
-the environment's own. A mask in `info["action_mask"]` is taken as the legal actions.
+Actions are Discrete. Of a bounded Box `Pendulum-v1:bins=5` plays a grid: 5 values from lowest to highest in every
+dimension, an action a point of the grid, at most 4,096 of them. Observations: a Box of one dimension is a vector; uint8
+images become pixels [C, H, W]; other spaces that Gymnasium can flatten (Discrete, MultiDiscrete, Dict, Tuple ...)
+become a vector, one-hot where they are discrete. Rewards are the environment's own. A mask in `info["action_mask"]` is
+taken as the legal actions.
 """
 
 from __future__ import annotations
@@ -21,8 +23,21 @@ from envs.game import Game, GameSpec, ObservationKind, ObservationSpec, installe
 from envs.wrapped import CopiesEnvironment, WrappedEnvironment
 
 REWARD_RANGE = {"CartPole-v0": (0.0, 1.0), "CartPole-v1": (0.0, 1.0)}  # Gymnasium no longer says what it is
+PACKAGES = (  # extra and folder, module, distribution
+    ("box2d", "Box2D", "Box2D"), ("mujoco", "mujoco", "mujoco"), ("mujoco", "imageio", "imageio"),
+)  # fmt: skip
 UNLISTED = ("phys2d/", "tabular/", "GymV")  # copies of others, written in jax, and shims for old packages
-CONTINUOUS = ("BipedalWalker", "CarRacing", "Continuous", "Pendulum", "mujoco")  # cannot be played so far
+CONTINUOUS = {
+    "BipedalWalker": 3,
+    "CarRacing": 3,
+    "Continuous": 5,
+    "Pendulum": 5,
+    "mujoco": 3,
+}  # bins, as they are listed
+TOO_MANY = ("Ant-", "Humanoid")  # 8 and 17 dimensions: no grid of three values
+MAX_GRID = 4096
+HIDDEN = ("Blackjack-v1",)  # the dealer's second card
+CHANCE = ("Blackjack-v1", "LunarLander-v3")  # draws cards; the engines' thrust varies
 
 
 def names() -> list[str]:
@@ -31,12 +46,17 @@ def names() -> list[str]:
     for found in gymnasium.registry.values():
         if not str(found.entry_point).startswith("gymnasium.") or found.id.startswith(UNLISTED):
             continue
-        if any(word in f"{found.id} {found.entry_point}" for word in CONTINUOUS):
+        if found.id.startswith(TOO_MANY):
             continue
         root = found.id.rpartition("-v")[0]
         if root not in newest or (found.version or 0) > (newest[root].version or 0):
             newest[root] = found
-    return sorted(found.id for found in newest.values())
+    return sorted(found.id + _listed_bins(found) for found in newest.values())
+
+
+def _listed_bins(found: EnvSpec) -> str:
+    bins = [bins for word, bins in CONTINUOUS.items() if word in f"{found.id} {found.entry_point}"]
+    return f":bins={bins[0]}" if bins else ""
 
 
 def make(rest: str) -> Game:
@@ -51,13 +71,21 @@ def make(rest: str) -> Game:
 
 def find(name: str) -> Game | None:
     """The game of this id (`MODULE:ID` imports MODULE first), or None where Gymnasium knows no such id."""
-    known = gymnasium.registry.get(name.rpartition(":")[2])
-    if known is None and ":" not in name:
+    plain, _, bins = name.partition(":bins=")
+    known = gymnasium.registry.get(plain.rpartition(":")[2])
+    if known is None and ":" not in plain:
         return None
-    if known is not None and str(known.entry_point).startswith("gymnasium.envs.box2d"):
-        installed("Box2D", "Box2D", "box2d")  # Gymnasium's own words for it lead to a build from source
-    maker = functools.partial(_make_one, name)
-    return _game(maker, maker(), name)
+    if bins and (not bins.isdecimal() or int(bins) < 2):
+        raise ValueError(f"{name}: bins is {bins!r}; write a whole number of values a dimension, at least 2")
+    for package, module, distribution in PACKAGES:
+        if known is not None and str(known.entry_point).startswith(f"gymnasium.envs.{package}"):
+            installed(module, distribution, package)  # Gymnasium's own words for it lead to a build from source
+    maker = functools.partial(_make_one, plain)
+    made = maker()
+    if bins:
+        maker = functools.partial(_make_grid, maker, int(bins))
+        made = _on_grid(made, int(bins), name)
+    return _game(maker, made, name)
 
 
 def wrap(maker: Callable[[], Any], made: Any, name: str) -> Game | None:
@@ -74,9 +102,12 @@ def _make_one(name: str) -> gymnasium.Env:
 
 def _game(maker: Callable[[], gymnasium.Env], made: gymnasium.Env, name: str) -> Game:
     if not isinstance(made.action_space, spaces.Discrete):
+        box = isinstance(made.action_space, spaces.Box) and made.action_space.is_bounded()
+        how = f"play a grid of K values a dimension, {name}:bins=K (K from 2 on), or " if box else ""
         raise ValueError(
-            f"{name}: its actions are {made.action_space}; only Discrete actions can be played so far: wrap it with "
-            "gymnasium.wrappers.TransformAction in a file of your own that offers a Discrete choice"
+            f"{name}: its actions are {made.action_space}; only Discrete actions can be played so far: {how}wrap it "
+            "with gymnasium.wrappers.TransformAction in a file of your own that offers a Discrete choice; real numbers "
+            "as actions would need agents that use search.sampled"
         )
     reader, observation = _reader(made.observation_space, name)
     known = made.spec
@@ -84,6 +115,8 @@ def _game(maker: Callable[[], gymnasium.Env], made: gymnasium.Env, name: str) ->
         name=name,
         observation=observation,
         num_actions=int(made.action_space.n),
+        stochastic=_is_chancy(made),
+        perfect_information=known is None or known.id not in HIDDEN,
         reward_range=REWARD_RANGE.get(known.id if known else "", (-float("inf"), float("inf"))),
         max_length=known.max_episode_steps if known else None,
         family=_family(made),
@@ -92,6 +125,50 @@ def _game(maker: Callable[[], gymnasium.Env], made: gymnasium.Env, name: str) ->
     if known is not None and known.id in ("CartPole-v0", "CartPole-v1") and not known.kwargs:
         return Game(name, spec, functools.partial(CartPoleEnvironment, spec, maker))
     return Game(name, spec, functools.partial(GymnasiumEnvironment, spec, maker, reader))
+
+
+def _is_chancy(made: gymnasium.Env) -> bool:
+    """Whether Gymnasium's own tables or `CHANCE` say that a move's outcome is drawn; False where nobody knows."""
+    table = getattr(made.unwrapped, "P", None)
+    if isinstance(table, dict):
+        return any(len(outcomes) > 1 for moves in table.values() for outcomes in moves.values())
+    return made.spec is not None and made.spec.id in CHANCE
+
+
+class Grid(gymnasium.ActionWrapper):
+    """An environment with a bounded Box of actions, played by the points of a grid: the last dimension counts
+    fastest.
+    """
+
+    def __init__(self, env: gymnasium.Env, bins: int):
+        super().__init__(env)
+        space: Any = env.action_space
+        low, high = space.low.ravel().astype(np.float64), space.high.ravel().astype(np.float64)
+        axes = np.meshgrid(*(np.linspace(a, b, bins) for a, b in zip(low, high)), indexing="ij")
+        points = np.stack([axis.ravel() for axis in axes], 1).astype(space.dtype)
+        self.points = np.clip(points.reshape(-1, *space.shape), space.low, space.high)  # [bins ** D, *shape]
+        self.action_space = spaces.Discrete(len(self.points))
+
+    def action(self, action: Any) -> np.ndarray:
+        """The point of this number."""
+        return self.points[int(action)]
+
+
+def _on_grid(made: gymnasium.Env, bins: int, name: str) -> gymnasium.Env:
+    space = made.action_space
+    if not isinstance(space, spaces.Box) or not space.is_bounded():
+        raise ValueError(f"{name}: its actions are {space}; bins is for a bounded Box: leave it out")
+    dimensions = int(np.prod(space.shape))
+    if bins**dimensions > MAX_GRID:
+        raise ValueError(
+            f"{name}: {bins} values in {dimensions} dimensions are {bins**dimensions:,} actions, {MAX_GRID:,} is the "
+            "limit: take fewer values; more dimensions would need agents that use search.sampled"
+        )
+    return Grid(made, bins)
+
+
+def _make_grid(maker: Callable[[], gymnasium.Env], bins: int) -> gymnasium.Env:
+    return Grid(maker(), bins)
 
 
 def _family(made: gymnasium.Env) -> str:

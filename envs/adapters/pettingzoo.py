@@ -1,8 +1,14 @@
-"""PettingZoo: classic board games by id, `pettingzoo/connect_four_v3` (`pip install 'gurgeh[pettingzoo]'`).
+"""PettingZoo: games for several agents by id (`pip install 'gurgeh[pettingzoo]'`).
 
-Any AEC environment of an author's own goes through here too (see docs/adding-a-game.md). Observations are what the
-agent to move observes, planes first; `env.rewards` after a step are the rewards of that step; agents that are done
-before the others are stepped over. Games with hidden information or simultaneous moves are refused.
+    pettingzoo/connect_four_v3              the classic games
+    pettingzoo/butterfly/pistonball_v6      butterfly and SISL with their group before them
+    pettingzoo/atari/pong_v3                Atari for two or four, with the ROMs of ale-py (envs/multi_atari.py says
+    how)
+
+An author's own AEC or parallel environment goes through here too (see docs/adding-a-game.md). Observations are what the
+agent to move observes, planes first; pictures of more than 84 pixels a side are shrunk to 84 x 84 (envs/aec.py). In
+games that are not classic boards the mover is also shown which seat it has. The multi-particle environments are
+`mpe2/...`.
 """
 
 from __future__ import annotations
@@ -16,14 +22,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from envs.game import Game, GameSpec, ObservationKind, ObservationSpec, cell_keys, installed
-from envs.wrapped import CopiesEnvironment
+from envs.aec import AecEnvironment, describe, from_parallel
+from envs.game import Game, GameSpec, cell_keys, installed
 
 PACKAGE = ("pettingzoo", "pettingzoo", "pettingzoo")  # module, distribution, extra
-HIDDEN = {"hanabi", "leduc_holdem", "rps", "texas_holdem", "texas_holdem_no_limit"}
+GROUPS = ("classic", "butterfly", "sisl", "atari")
+CONTINUOUS = ("multiwalker",)  # no Discrete actions, and no option for them
+UNBOUNDED = (-float("inf"), float("inf"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,152 +37,113 @@ class Known:
 
     family: str
     max_length: int | None = None
-    zero_sum: bool = False  # then rewards are -1, 0 and 1
+    zero_sum: bool = False
+    reward_range: tuple[float, float] = UNBOUNDED
     action_keys: tuple[str, ...] | None = None
     board_planes: bool = False
     planes: tuple[int, ...] | None = None  # the order in which to show its planes
+    perfect: bool = False  # no hidden information, and one agent moves at a time
+    stochastic: bool = False
+    seats: bool = True  # show the mover which seat it has
+    flat: bool = False  # its grid is a table, not a picture
+    anew: bool = False  # its reset does not forget everything
+    arguments: tuple[tuple[str, Any], ...] = ()  # of the environment, where its defaults cannot be played
 
 
 # Go's history pairs are stored from the view of whoever moved then: every second pair is (theirs, mine).
 GO_PLANES = tuple(plane ^ 1 if plane < 16 and plane // 2 % 2 == 0 else plane for plane in range(17))
+_board = functools.partial(Known, zero_sum=True, reward_range=(-1.0, 1.0), perfect=True, seats=False)
 KNOWN = {
-    "tictactoe": Known("m,n,k", 9, True, cell_keys(3, 3), True),
-    "connect_four": Known("m,n,k", 42, True, tuple(f"column {column}" for column in range(7)), True),
-    "go": Known(
-        "go", 2 * 19 * 19, True, (*cell_keys(19, 19), "pass"), True, GO_PLANES
-    ),  # random Go has no end by itself
-    "chess": Known("chess", zero_sum=True),
+    "tictactoe": _board("m,n,k", 9, action_keys=cell_keys(3, 3), board_planes=True),
+    "connect_four": _board(
+        "m,n,k", 42, action_keys=tuple(f"column {column}" for column in range(7)), board_planes=True
+    ),
+    "go": _board(  # random Go has no end by itself
+        "go", 2 * 19 * 19, action_keys=(*cell_keys(19, 19), "pass"), board_planes=True, planes=GO_PLANES
+    ),
+    "chess": _board("chess"),
+    "rps": Known("matrix", zero_sum=True, reward_range=(-1.0, 1.0)),
+    "leduc_holdem": Known("cards", zero_sum=True, stochastic=True),
+    "texas_holdem": Known("cards", zero_sum=True, stochastic=True),
+    "texas_holdem_no_limit": Known("cards", zero_sum=True, stochastic=True),
+    "hanabi": Known("cards", stochastic=True),
+    "knights_archers_zombies": Known(  # in 1.27 reset keeps the time to the next zombie and who is about to die
+        "butterfly", stochastic=True, flat=True, anew=True
+    ),
+    "pistonball": Known("butterfly", arguments=(("continuous", False),)),
+    "cooperative_pong": Known("butterfly"),
+    "pursuit": Known("sisl", stochastic=True),
 }
 
 
 def names() -> list[str]:
-    """The classic games with perfect information; nothing when PettingZoo is missing."""
-    return [f"pettingzoo/{name}" for name in _classic() if _root(name) not in HIDDEN]
+    """What can be played; nothing when PettingZoo is missing."""
+    found = [f"pettingzoo/{name}" for name in _ids("classic")]
+    for group in GROUPS[1:]:
+        found += [f"pettingzoo/{group}/{name}" for name in _ids(group) if _root(name) not in CONTINUOUS]
+    return found
 
 
 def make(rest: str) -> Game:
-    """The classic game of this id, such as tictactoe_v3."""
+    """ID of a classic game such as tictactoe_v3, or GROUP/ID."""
     installed(*PACKAGE)
-    if _root(rest) in HIDDEN:
-        raise ValueError(
-            f"pettingzoo/{rest} hides information or has simultaneous moves; only games with perfect information, "
-            f"in which one player moves at a time, can be played so far: {', '.join(names())}"
-        )
-    if rest not in _classic():
+    group, _, identifier = rest.rpartition("/")
+    group = group or "classic"
+    if group not in GROUPS or identifier not in _ids(group):
         from envs.registry import unknown
 
         raise ValueError(unknown(f"pettingzoo/{rest}", names()))
+    name = f"pettingzoo/{rest.removeprefix('classic/')}"
+    if group == "atari":
+        from envs import multi_atari
+
+        return multi_atari.make(name, identifier)
+    known = KNOWN.get(_root(identifier), Known(group))
     try:
         with warnings.catch_warnings():  # its newer registry hands out wrapped environments only
             warnings.simplefilter("ignore", DeprecationWarning)
-            module = importlib.import_module(f"pettingzoo.classic.{rest}")
+            module = importlib.import_module(f"pettingzoo.{group}.{identifier}")
+        # Without the wrappers that check legality: that is the caller's business here.
+        maker = functools.partial(module.raw_env, **dict(known.arguments))
+        made = maker()
     except ImportError as error:
-        raise ValueError(f"{error.name} is not installed: pip install 'gurgeh[pettingzoo]'") from error
-    maker = module.raw_env  # without the wrappers that check legality: that is the caller's business here
-    return _game(maker, maker(), f"pettingzoo/{rest}", KNOWN.get(_root(rest), Known("board", zero_sum=True)))
+        missing = error.name or "a package that it needs"
+        raise ValueError(f"{name}: {missing} is not installed: pip install 'gurgeh[pettingzoo]'") from error
+    return _game(maker, made, name, known)
 
 
 def wrap(maker: Callable[[], Any], made: Any, name: str) -> Game | None:
-    """The game of an author's own AEC environment, if it is one."""
-    if not all(hasattr(made, part) for part in ("possible_agents", "observe", "last")):
+    """The game of an author's own AEC or parallel environment, if it is one."""
+    if not hasattr(made, "possible_agents"):
         return None
-    return _game(maker, made, name, Known("other"))
+    if all(hasattr(made, part) for part in ("observe", "last")):
+        return _game(maker, made, name, Known("other", perfect=True, seats=False))
+    if not all(hasattr(made, part) for part in ("reset", "step", "observation_space", "action_space")):
+        return None
+    maker = from_parallel(maker)
+    return _game(maker, maker(), name, Known("other"))
 
 
 def _game(maker: Callable[[], Any], made: Any, name: str, known: Known) -> Game:
-    spaces = [made.action_space(agent) for agent in made.possible_agents]
-    if any(space != spaces[0] or not hasattr(space, "n") for space in spaces):
-        raise ValueError(f"{name}: every agent needs the same Discrete actions, found {spaces}")
-    space = made.observation_space(made.possible_agents[0])
-    space = space["observation"] if hasattr(space, "spaces") else space
+    view = describe(made, name, known.seats, known.flat, known.planes)
+    view = dataclasses.replace(view, anew=known.anew)
+    players = len(made.possible_agents)
     spec = GameSpec(
         name=name,
-        observation=_observation(space, name),
-        num_actions=int(spaces[0].n),
-        num_players=len(made.possible_agents),
+        observation=view.observation,
+        num_actions=view.num_actions,
+        num_players=players,
         zero_sum=known.zero_sum,
-        reward_range=(-1.0, 1.0) if known.zero_sum else (-float("inf"), float("inf")),
+        stochastic=known.stochastic,
+        perfect_information=known.perfect,
+        reward_range=known.reward_range,
         max_length=known.max_length,
         family=known.family,
         board_planes=known.board_planes,
         action_keys=known.action_keys,
     )
     made.close()
-    return Game(name, spec, functools.partial(AecEnvironment, spec, maker, known.planes))
-
-
-def _observation(space: Any, name: str) -> ObservationSpec:
-    """PettingZoo's boards are [H, W, C]; zeros and ones become bytes."""
-    if space.shape is None or len(space.shape) not in (1, 2, 3):
-        raise ValueError(f"{name}: cannot read observations of {space}; give it a Box of one, two or three dimensions")
-    binary = space.dtype in (np.dtype(bool), np.dtype(np.int8), np.dtype(np.uint8))
-    binary = binary and float(np.min(space.low)) >= 0 and float(np.max(space.high)) <= 1
-    dtype = torch.uint8 if binary else torch.float32
-    if len(space.shape) == 1:
-        return ObservationSpec(ObservationKind.VECTOR, space.shape, torch.float32)
-    height, width, channels = (*space.shape, 1)[:3]
-    return ObservationSpec(ObservationKind.GRID, (channels, height, width), dtype)
-
-
-class AecEnvironment(CopiesEnvironment):
-    """Copies of one AEC environment."""
-
-    def __init__(
-        self, spec: GameSpec, maker: Callable[[], Any], planes: tuple[int, ...] | None, num_copies: int, seed: int
-    ):
-        super().__init__(spec, num_copies, seed)
-        self._envs = [maker() for _ in range(num_copies)]
-        self._seat = {agent: seat for seat, agent in enumerate(self._envs[0].possible_agents)}
-        self._planes = None if planes is None else list(planes)
-
-    def begin_copy(self, copy: int, seed: int) -> None:
-        """Reset with the episode's seed."""
-        self._envs[copy].reset(seed=seed)
-        self._show_copy(copy)
-
-    def play_copy(self, copy: int, action: int) -> tuple[Any, bool, bool]:
-        """One move of the agent whose turn it is."""
-        env = self._envs[copy]
-        env.step(action)
-        reward = np.zeros(self.spec.num_players, np.float32)
-        for agent, value in env.rewards.items():
-            reward[self._seat[agent]] = value
-        while not _over(env) and _done(env, env.agent_selection):
-            env.step(None)
-        over = _over(env)
-        terminated = over and (not env.agents or any(env.terminations.values()))
-        self._show_copy(copy)
-        return reward, terminated, over and not terminated
-
-    def _show_copy(self, copy: int) -> None:
-        env = self._envs[copy]
-        agent = env.agent_selection
-        if agent not in env.agents:  # some environments remove everybody at the end: the last view stays
-            return
-        self.to_play[copy] = self._seat[agent]
-        seen = env.observe(agent)
-        if isinstance(seen, dict):
-            mask = np.asarray(seen["action_mask"], np.bool_)
-            self.legal[copy] = mask if mask.any() else True
-            seen = seen["observation"]
-        if self.spec.observation.kind is ObservationKind.GRID:
-            seen = np.moveaxis(seen, 2, 0) if seen.ndim == 3 else seen[None]
-            if self._planes is not None:
-                seen = seen[self._planes]
-        self.observation[copy] = seen
-
-    def close(self) -> None:
-        """Close every copy."""
-        for env in self._envs:
-            env.close()
-
-
-def _done(env: Any, agent: str) -> bool:
-    return env.terminations.get(agent, True) or env.truncations.get(agent, True)
-
-
-def _over(env: Any) -> bool:
-    return all(_done(env, agent) for agent in env.agents)
+    return Game(name, spec, functools.partial(AecEnvironment, spec, maker, view))
 
 
 def _root(name: str) -> str:
@@ -185,10 +151,10 @@ def _root(name: str) -> str:
 
 
 @functools.cache
-def _classic() -> tuple[str, ...]:
+def _ids(group: str) -> tuple[str, ...]:
     """The ids, read from the package's folder: importing it would import pygame."""
     package = importlib.util.find_spec("pettingzoo")
     if package is None or package.origin is None:
         return ()
-    files = (Path(package.origin).parent / "classic").glob("*_v*.py")
+    files = (Path(package.origin).parent / group).glob("*_v*.py")
     return tuple(sorted(file.stem for file in files))

@@ -189,6 +189,8 @@ def print_report(report: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from envs.reference_scores import reference
+
     console, simulations = Console(), report["settings"]["simulations"]
     if not console.is_terminal:
         console.width = 160  # a file or a pipe: whole lines
@@ -208,6 +210,9 @@ def print_report(report: dict[str, Any]) -> None:
         "raw policy",
     ):
         solved.add_column(heading, justify="right")
+    human = Table("game", box=box.SIMPLE_HEAD)
+    for heading in ("random", "human", "human-normalised", "95 %"):
+        human.add_column(heading, justify="right")
     for entry in report["games"]:
         summary, scored = entry["summary"], "score" in entry["summary"]
         counts = " / ".join(str(summary[name]["count"]) for name in ("win", "draw", "loss")) if scored else ""
@@ -218,9 +223,14 @@ def print_report(report: dict[str, Any]) -> None:
         if "optimal" in summary:
             shares = (_share(summary[name], summary["positions"]) for name in ("optimal", "optimal_raw"))
             solved.add_row(entry["game"], str(summary["positions"]), *shares)
+        known = reference(entry["game"]) if "human_normalized" in summary else None
+        if known:
+            share = _interval(summary["human_normalized"], percent=True)
+            human.add_row(entry["game"], f"{known.random:,g}", f"{known.human:,g}", *share)
     console.print(table)
-    if solved.row_count:
-        console.print(solved)
+    for extra in (solved, human):
+        if extra.row_count:
+            console.print(extra)
     for entry in report["games"]:
         if "records" in entry:
             console.print(f"gurgeh replay {entry['records']}", soft_wrap=True, highlight=False)

@@ -129,12 +129,14 @@ def _info(console: Console, name: str) -> int:
     from rich.table import Table
 
     from envs import registry
+    from envs.reference_scores import reference
 
     game = registry.make(name)
     spec = game.spec
     keys = spec.action_keys
     shape = " x ".join(map(str, spec.observation.shape))
     low, high = spec.reward_range
+    known = reference(game.name)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     rows = {
         "name": f"{spec.name}, version {spec.version}" + (f" ({game.name})" if game.name != spec.name else ""),
@@ -158,6 +160,7 @@ def _info(console: Console, name: str) -> int:
         if spec.scrambles
         else "no",
         "symmetries": str(len(spec.symmetries.cells)) if spec.symmetries else "none",
+        **({"scores": f"random {known.random:,g}, human {known.human:,g}"} if known else {}),
         "perfect player": "yes: small enough to be solved" if spec.solvable else "no",
     }
     for key, value in rows.items():

@@ -73,9 +73,9 @@ def test_a_side_is_ended_with_all_its_processes_and_its_memory_is_seen(tmp_path)
         "print(child.pid, flush=True); time.sleep(60)"
     )
     began = time.monotonic()
-    used = side_by_side.run([sys.executable, "-c", program], tmp_path, 2.0, dict(os.environ))
+    used = side_by_side.run([sys.executable, "-c", program], tmp_path, 6.0, dict(os.environ))
     assert used["capped"]
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 40
     assert used["peak_mib"] > 100
     state = subprocess.run(["ps", "-o", "stat=", "-p", used["tail"][0]], capture_output=True, text=True).stdout
     assert not state.strip() or state.startswith("Z")

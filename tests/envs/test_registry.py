@@ -169,15 +169,18 @@ def test_missing_extra_is_one_line():
     script = """
 import importlib.util
 find = importlib.util.find_spec
-missing = ("ale_py", "Box2D", "minatar", "pettingzoo")
+missing = ("ale_py", "Box2D", "envpool", "minatar", "minigrid", "mpe2", "mujoco", "pettingzoo", "pyspiel")
 importlib.util.find_spec = lambda name, *rest: None if name.startswith(missing) else find(name, *rest)
 from envs import registry
-for name in ("ale/Pong", "LunarLander-v3", "minatar/breakout", "pettingzoo/tictactoe_v3"):
+for name in (
+    "ale/Pong", "LunarLander-v3", "envpool/Chess-v1", "minatar/breakout", "minigrid/Empty-5x5-v0", "mpe2/simple_v3",
+    "Hopper-v5:bins=3", "pettingzoo/tictactoe_v3", "openspiel/hex",
+):
     try:
         registry.make(name)
     except registry.MissingExtraError as error:
         print(error)
-print([name for name in registry.names() if name.startswith(("ale/", "pettingzoo/"))])
+print([name for name in registry.names() if name.startswith(("ale/", "envpool/", "minigrid/", "mpe2/", "openspiel/", "pettingzoo/"))])
 print(registry.make("tictactoe").name)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
@@ -185,8 +188,13 @@ print(registry.make("tictactoe").name)
     assert done.stdout.splitlines() == [
         "ale-py is not installed: pip install 'gurgeh[atari]'",
         "Box2D is not installed: pip install 'gurgeh[box2d]'",
+        "envpool is not installed: pip install 'gurgeh[envpool]'",
         "MinAtar is not installed: pip install 'gurgeh[minatar]'",
+        "minigrid is not installed: pip install 'gurgeh[minigrid]'",
+        "mpe2 is not installed: pip install 'gurgeh[mpe]'",
+        "mujoco is not installed: pip install 'gurgeh[mujoco]'",
         "pettingzoo is not installed: pip install 'gurgeh[pettingzoo]'",
+        "open-spiel is not installed: pip install 'gurgeh[openspiel]'",
         "[]",
         "tictactoe",
     ]

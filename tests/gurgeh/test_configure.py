@@ -106,6 +106,7 @@ def test_overrides_of_a_section(override, key, value):
     ("override", "key", "value"),
     [
         ("games=a,b", "games", ["a", "b"]),
+        ("games=a,openspiel/y(b=1,c=2),d", "games", ["a", "openspiel/y(b=1,c=2)", "d"]),
         ("games=[ale/Pong:100k, 'x']", "games", ["ale/Pong:100k", "x"]),
         ("games=game.py:Name", "games", ["game.py:Name"]),
         ("name=123", "name", "123"),
