@@ -22,7 +22,7 @@ help:
 
 # One stamp a set of extras: installed again only when what is needed changes. constraints.txt pins every version.
 DEMO_EXTRAS := minatar,report
-DEV_EXTRAS := atari,box2d,digits,minatar,minigrid,mpe,mujoco,pettingzoo,report,text,dev
+DEV_EXTRAS := atari,benchmarks,box2d,digits,examples,minatar,minigrid,mpe,mujoco,pettingzoo,report,text,dev
 
 define install
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -15,6 +15,7 @@ from gurgeh.figures import Picture, change_panels, health_panels, loss_panels
 from gurgeh.report_data import RunData, read_run
 from gurgeh.report_style import CSS
 from monitor.config import MonitorConfig
+from monitor.events import standing
 
 
 def write_report(paths: Sequence[Path], output: Path | None = None) -> Path:
@@ -58,8 +59,9 @@ def _pictures(run: RunData) -> dict[str, list[Picture]]:
     """The pictures of a run by part of the page."""
     by_game = {game: [r for r in run.losses if r["game"] == game] for game in run.games}
     config = dataclasses.asdict(MonitorConfig()) | dict(run.config.get("monitor") or {})
+    events = [e for e in standing(run.events) if e["status"] in ("confirmed", "confounded") and e["stratum"] == "all"]
     return {
-        "losses": [p for game in run.games for p in loss_panels(game, by_game[game], run.ledger, run.events)],
+        "losses": [p for game in run.games for p in loss_panels(game, by_game[game], run.ledger, events)],
         "changes": change_panels(run.games, run.losses, config),
         "health": health_panels(run.games, run.health, run.ledger),
     }
@@ -76,8 +78,9 @@ def _section(run: RunData, pictures: dict[str, list[Picture]], output: Path, pre
                 "Measured on positions that are fixed when a game joins and never change, with the averaged (EMA) "
                 f"weights. {_target_words(run)} Both axes are logarithmic. Lines: the first {_size(run, 'small')} "
                 f"positions; dots: the whole set, at introductions and at the end. Dashed verticals: another game "
-                "joined; red ticks: another entry of the ledger; triangles: where forgetting begins (hollow: "
-                "confounded). Losses under 0.0001 nat are drawn at 0.0001."
+                "joined; red ticks: another entry of the ledger; triangles: events on all positions of a head, "
+                "such as forgetting or a fall (hollow: confounded), named in the table of events. "
+                "Losses under 0.0001 nat are drawn at 0.0001."
             )
             + html.grid(pictures["losses"], prefix),
         ),
@@ -119,10 +122,9 @@ def _section(run: RunData, pictures: dict[str, list[Picture]], output: Path, pre
 
 
 NOT_SHOWN = (
-    "Sudden falls (breakthroughs) are not tested for yet, so a steep piece of a curve above is no evidence of one. "
-    "Nothing here says whether games share representations, nor whether unseen games are learnt faster. Forgetting is "
-    "called per head without correction for the number of heads and games. One run is one seed: intervals are over "
-    "positions or episodes, not over repetitions of training."
+    "A steep piece of a curve above that is not among the events is no evidence of a sudden fall. "
+    "Nothing here says whether games share representations, nor whether unseen games are learnt faster. One run is "
+    "one seed: intervals are over positions or episodes, not over repetitions of training."
 )
 
 

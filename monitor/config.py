@@ -16,6 +16,9 @@ _BOUNDS = {  # of each number but the sizes, which bound one another
     "forgetting_nats": (0, 1e3),
     "forgetting_hold_decades": (0, 10),
     "confounder_decades": (0, 10),
+    "loss_floor": (0, 1),
+    "warn_statistic": (0, 1e9),
+    "alert_statistic": (0, 1e9),
     "rank_fall": (0, 1),
     "dormant_rise": (0, 1),
 }
@@ -61,6 +64,12 @@ class MonitorConfig:
     "How long that rise must hold, in log10 of the updates since the introduction."
     confounder_decades: float = 0.05
     "An event this close to another ledger entry is confounded, in log10 of the updates since the introduction."
+    loss_floor: float = 1e-3
+    "Nats; a loss below counts as this when rises and falls are sought, for the logarithm of nearly nothing is noise."
+    warn_statistic: float = 30.0
+    "One-sided FOCuS statistic of the forecast errors from which a fall is warned of."
+    alert_statistic: float = 45.0
+    "The same from which the offline scan is asked, 0.15 decade later."
     rank_fall: float = 0.20
     "Share of its effective rank that a game may lose before its health is called bad."
     dormant_rise: float = 0.05

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from monitor.config import MonitorConfig
+from monitor.fall_fold import FallFold
 from monitor.forgetting import Z95, ForgettingTracker
 from monitor.onset import OnsetFold
 from monitor.records import EVENT, HEALTH, LEDGER, LOSS, SHARING
@@ -29,6 +30,8 @@ class EventFold:
         self.confounders: list[dict[str, Any]] = []  # {"kind", "game", "update"} of the entries that can fake an event
         self.forgetting: dict[str, ForgettingTracker] = {}  # "game|series", since the last introduction
         self.sharing = OnsetFold()
+        self.falls = FallFold()
+        self.frozen: dict[str, str] = {}  # game -> hash of its frozen set
         self.health: dict[str, dict[str, Any]] = {}  # game -> {"reference", "now", "bad"}
 
     def state_dict(self) -> dict[str, Any]:
@@ -40,6 +43,8 @@ class EventFold:
             "confounders": self.confounders,
             "forgetting": {key: tracker.state for key, tracker in self.forgetting.items()},
             "sharing": self.sharing.state,
+            "falls": self.falls.state,
+            "frozen": self.frozen,
             "health": self.health,
         }
 
@@ -50,6 +55,8 @@ class EventFold:
         self.confounders, self.health = state["confounders"], state["health"]
         self.forgetting = {key: ForgettingTracker(inner) for key, inner in state["forgetting"].items()}
         self.sharing = OnsetFold(state.get("sharing"))  # runs of version 0.1 have none
+        self.falls = FallFold(state.get("falls"))  # runs of version 0.1 have none
+        self.frozen = state.get("frozen", {})
 
     def take(self, record: dict[str, Any]) -> list[dict[str, Any]]:
         """The events that `record` confirms. Raises ValueError for a schema that is no measurement."""
@@ -79,9 +86,12 @@ class EventFold:
         return []
 
     def _take_loss(self, record: dict[str, Any]) -> list[dict[str, Any]]:
-        if record["subset"] != "small" or not _is_old(record):
+        if record["subset"] != "small":
             return []
-        events = []
+        self.frozen[record["game"]] = record["frozen_set"]
+        events = [self._fallen(record, finding) for finding in self.falls.take(record, self.config, self.introductions)]
+        if not _is_old(record):
+            return events
         for head, values in record["losses"].items():
             if values["change"] is None:
                 continue
@@ -125,6 +135,28 @@ class EventFold:
             "evidence": found["evidence"],
         }]  # fmt: skip
 
+    def _fallen(self, record: dict[str, Any], finding: dict[str, Any]) -> dict[str, Any]:
+        """The event of a finding of the falls; `record` may be of another game, at the end of a run."""
+        game, step = finding["game"], finding["step"]
+        before = [
+            entry for entry in self.introductions if entry["update"] <= max(step, self.introductions[0]["update"])
+        ]
+        trigger, own = before[-1], next(entry for entry in self.introductions if entry["game"] == game)
+        header = record | {"game": game, "latest": trigger["game"], "frozen_set": self.frozen.get(game)}
+        event = self._event(
+            finding["type"], header, finding["head"], step, finding["effect"], None, None,
+            stratum=finding["stratum"], clock=own if finding["own_clock"] else trigger, after=trigger,
+        )  # fmt: skip
+        kind = "fall" if finding["type"] in ("drop", "breakthrough", "knee") else finding["type"]
+        key = "|".join(map(str, (record["run"], kind, game, finding["head"], finding["stratum"], finding["number"])))
+        confounded = finding["status"] == "confirmed" and event["confounders"]
+        return event | {
+            "id": hashlib.sha256(key.encode()).hexdigest()[:12],
+            "status": "confounded" if confounded else finding["status"],
+            "step_ci95": finding["step_ci95"],
+            "test": event["test"] | finding["test"],
+        }
+
     def _take_health(self, record: dict[str, Any]) -> list[dict[str, Any]]:
         state = self.health.setdefault(record["game"], {"reference": None, "now": None, "bad": []})
         now = {"effective_rank": record["effective_rank"], "dormant": record["dormant"]}
@@ -151,30 +183,32 @@ class EventFold:
             for name, value in crossed.items()
         }
 
-    def _confounders(self, step: int) -> list[dict[str, Any]]:
-        """Ledger entries within 0.05 decade of `step`, in updates since the introduction that the event follows.
+    def _confounders(self, step: int, clock: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any]]:
+        """Ledger entries within 0.05 decade of `step`, in updates since the introduction `clock`.
 
-        What came in the first s_min updates, before the first checkpoint, counts as if it came at that checkpoint.
+        after: the introduction that the event follows, which is none itself. What came in the first s_min updates,
+        before the first checkpoint, counts as if it came at that checkpoint.
         """
-        trigger = self.introductions[-1]
         floor = self.config.s_min
-        since = max(step - trigger["update"], floor)
+        since = max(step - clock["update"], floor)
         near = []
         for other in self.confounders:
-            if other["update"] < trigger["update"] or other == {"kind": "game_added", **trigger}:
+            if other["update"] < clock["update"] or other in ({"kind": "game_added", **e} for e in (after, clock)):
                 continue
-            distance = abs(math.log10(max(other["update"] - trigger["update"], floor) / since))
+            distance = abs(math.log10(max(other["update"] - clock["update"], floor) / since))
             if distance <= self.config.confounder_decades + 1e-9:
                 near.append({**other, "decades": plain(distance)})
         return near
 
     def _event(
         self, kind: str, record: dict[str, Any], head: str | None, step: int, effect: dict[str, Any],
-        stat: float | None, null: str | None,
+        stat: float | None, null: str | None, stratum: str = "all", clock: dict[str, Any] | None = None,
+        after: dict[str, Any] | None = None,
     ) -> dict[str, Any]:  # fmt: skip
+        latest = self.introductions[-1]
         trigger = f"add:{record['latest']}"
-        confounders = self._confounders(step)
-        key = "|".join(map(str, (record["run"], kind, record["game"], head, "all", trigger, step, effect["name"])))
+        confounders = self._confounders(step, clock or latest, after or latest)
+        key = "|".join(map(str, (record["run"], kind, record["game"], head, stratum, trigger, step, effect["name"])))
         state = self.health.get(record["game"], {"reference": None, "now": None})
         ratio, _ = _against(state["reference"], state["now"])
         return {
@@ -187,7 +221,7 @@ class EventFold:
             "game": record["game"],
             "other_game": record["latest"] if record["latest"] != record["game"] else None,
             "head": head,
-            "stratum": "all",
+            "stratum": stratum,
             "trigger": trigger,
             "step": step,
             "step_ci95": None,
@@ -228,3 +262,10 @@ def regenerate(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """All events of a run from its loss, health, sharing and ledger records, given in the order of writing."""
     fold = EventFold()
     return [event for record in records for event in fold.take(record)]
+
+
+def standing(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What stands in the end: the last line of each id (a warning becomes an alert, then a verdict), in order of
+    step."""
+    last = {event["id"]: event for event in events}
+    return sorted(last.values(), key=lambda event: event["step"])

@@ -25,14 +25,14 @@ THIRD_PARTY_ALLOWED = {  # None: whatever pyproject.toml names
     "envs": None,
     "search": {"torch", "numpy", "numba", "llvmlite", "triton"},  # llvmlite: numba's own compiler
     "agents": {"torch", "numpy", "numba"},
-    "monitor": {"numpy", "scipy", "ruptures", "changepoint_online", "torch"},
+    "monitor": {"numpy", "scipy", "torch"},
     "gurgeh": None,
 }
 TORCH_IN_MONITOR = {"measures.py"}  # what looks into a network; the rest reads numbers
 EXTRAS = (
     "ale_py", "Box2D", "minatar", "pettingzoo", "pygame", "rlcard", "chess", "shimmy", "pyspiel", "open_spiel",
     "minigrid", "mpe2", "multi_agent_ale_py", "mujoco", "envpool", "ray", "plotly", "pandas", "pytest", "hypothesis",
-    "bitbully", "bitbully_databases", "sklearn",
+    "bitbully", "bitbully_databases", "ruptures", "changepoint_online", "sklearn",
 )  # fmt: skip
 UNPICKLERS = {"pickle", "cPickle", "dill", "joblib", "cloudpickle", "marshal", "shelve"}
 

@@ -13,7 +13,8 @@ def added(game):
 
 def loss(update, rise, latest, game="a"):
     return {
-        "schema": "monitor.loss/1", "run": "r", "seed": 0, "game": game, "update": update, "subset": "small",
+        "schema": "monitor.loss/1", "run": "r", "seed": 0, "game": game, "update": update,
+        "subset": "small", "occasion": "checkpoint",
         "since": update - START[game], "latest": latest, "since_latest": update - START[latest], "frozen_set": "f",
         "losses": {"policy": {"change": {"mean": rise, "se": 0.01}}},
     }  # fmt: skip

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from monitor.falls import ALPHA, scan
+from monitor.falls import ALPHA, peak_of_rise, scan
 from monitor.nulls import corrected_correlation, correlations, decay_columns, draw_noise, fit_null, whiten
 
 S = np.geomspace(50, 50_000, 200)
@@ -63,7 +63,7 @@ def test_smooth_learning_is_seldom_called_a_fall():
     for number in range(40):
         background = list(SMOOTH.values())[number % 4]
         loss = background * np.exp(noise(0.6, 0.02, 100 + number))
-        p.append(scan(S, loss, np.random.default_rng(number), surrogates=39).p)
+        p.append(scan(S, loss, np.random.default_rng(number), surrogates=39, always_p=True).p)
     assert sum(value <= 0.05 for value in p) <= 6
     assert np.mean(p) > 0.3  # a test that says 1 to everything would be no test: see the planted falls
 
@@ -71,8 +71,43 @@ def test_smooth_learning_is_seldom_called_a_fall():
 def test_the_recovery_after_a_later_introduction_is_smooth_learning():
     jump = np.where(S >= 2000, np.exp(-(S - 2000) / 60), 0.0)
     loss = (SMOOTH["power law"] + 0.8 * jump) * np.exp(noise(0.3, 0.02, 4))
-    told = scan(S, loss, np.random.default_rng(0), introductions=[2000], surrogates=99)
+    told = scan(S, loss, np.random.default_rng(0), introductions=[2000], surrogates=99, always_p=True)
     assert told.p > 0.05
+
+
+def test_a_fall_after_a_rise_is_found_from_the_peak_on():
+    rise = 0.8 / (1 + np.exp(-(X - 2.1) / 0.08))
+    loss = np.exp(rise + noise(0.5, 0.01, 6) + fall(0.5, 3.6, 0.02))
+    found = scan(S, loss, np.random.default_rng(0), surrogates=499)
+    assert found.kind == "breakthrough"
+    assert np.log10(found.step) == pytest.approx(3.6, abs=0.02)
+    assert np.log10(found.plateau[0]) > 2.2
+    assert peak_of_rise(X, np.log(loss)) > 30
+    assert peak_of_rise(X, np.log(SMOOTH["power law"]) + noise(0.5, 0.02, 6)) == 0
+    assert peak_of_rise(X, noise(0.9, 0.02, 7)) == 0
+
+
+def test_what_cannot_be_a_fall_gets_no_p_and_says_why():
+    slow = scan(S, np.exp(noise(0.3, 0.01, 8) + fall(0.6, 3.3, 0.2)), np.random.default_rng(0))
+    assert slow.kind == "none"
+    assert "sharp" in slow.unmet
+    assert (slow.p, slow.surrogates) == (None, 0)
+    small = scan(S, np.exp(noise(0.3, 0.005, 9) + fall(0.06, 3.3, 0.02)), np.random.default_rng(0))
+    assert small.unmet == ("size",)
+    assert small.size == pytest.approx(0.06, abs=0.01)
+    asked = scan(S, np.exp(noise(0.3, 0.005, 9) + fall(0.06, 3.3, 0.02)), np.random.default_rng(0), always_p=True)
+    assert asked.unmet == ("size",)
+    assert asked.p == pytest.approx(1 / 1000)
+
+
+def test_a_fall_at_the_end_is_undecided():
+    end = int(np.flatnonzero(X > 3.3 + 0.18)[0])
+    loss = np.exp(noise(0.3, 0.01, 10) + fall(0.6, 3.3, 0.02))
+    cut = scan(S[:end], loss[:end], np.random.default_rng(0))
+    assert cut.undecided
+    assert cut.kind == "none"
+    assert S[end - 1] < cut.seen_out
+    assert scan(S[: end + 12], loss[: end + 12], np.random.default_rng(0)).kind == "breakthrough"
 
 
 def test_the_same_generator_gives_the_same_answer():
