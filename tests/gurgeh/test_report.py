@@ -121,7 +121,7 @@ def test_monitor_finds_the_events_of_the_live_run_again(run, capsys):
 def test_monitor_says_in_words_what_happened(run, capsys):
     assert cli.main(["monitor", str(run)]) == 10
     out = capsys.readouterr().out
-    assert re.search(r"update +2,070  confirmed forgetting: tictactoe policy, rise_nats 0\.3", out)
+    assert re.search(r"update +2,070  confirmed forgetting: tictactoe policy, rise_nats 0\.29", out)
     assert re.search(r"update +800  game_added CartPole-v1", out)
 
 
