@@ -56,7 +56,7 @@ def events_from_losses(
         _check(task, points, start[task], config)
     first = min(step - start[task] for task, points in tasks.items() for step, _ in points if step > start[task])
     # Every point counts: the first checkpoint is the first point.
-    config = dataclasses.replace(config, s_min=max(1, int(first)), loss_floor=0.0)
+    config = dataclasses.replace(config, s_min=max(1, int(first)), loss_floor=0.0, falls=True)
     fold = EventFold()
     return [event for record in _records(tasks, start, ledger, run, config) for event in fold.take(record)]
 

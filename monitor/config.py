@@ -64,6 +64,8 @@ class MonitorConfig:
     "How long that rise must hold, in log10 of the updates since the introduction."
     confounder_decades: float = 0.05
     "An event this close to another ledger entry is confounded, in log10 of the updates since the introduction."
+    falls: bool = False
+    "Look for sudden falls while training and at its end: dear in a short run, and `gurgeh monitor --falls` can later."
     loss_floor: float = 1e-3
     "Nats; a loss below counts as this when rises and falls are sought, for the logarithm of nearly nothing is noise."
     warn_statistic: float = 30.0

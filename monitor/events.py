@@ -23,7 +23,9 @@ class EventFold:
     than the records.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, falls: bool | None = None) -> None:
+        """falls: whether to look for sudden falls; None: as the ledger's `start` says (`monitor.falls`)."""
+        self.seek_falls = falls
         self.config = MonitorConfig()
         self.versions: dict[str, Any] = {"code": None, "config": None}
         self.introductions: list[dict[str, Any]] = []  # {"game", "update"} in order
@@ -89,7 +91,10 @@ class EventFold:
         if record["subset"] != "small":
             return []
         self.frozen[record["game"]] = record["frozen_set"]
-        events = [self._fallen(record, finding) for finding in self.falls.take(record, self.config, self.introductions)]
+        events = []
+        if self.config.falls if self.seek_falls is None else self.seek_falls:
+            found = self.falls.take(record, self.config, self.introductions)
+            events = [self._fallen(record, finding) for finding in found]
         if not _is_old(record):
             return events
         for head, values in record["losses"].items():
@@ -258,9 +263,10 @@ def _against(reference: dict[str, Any] | None, now: dict[str, Any] | None) -> tu
     return ratio, rise
 
 
-def regenerate(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """All events of a run from its loss, health, sharing and ledger records, given in the order of writing."""
-    fold = EventFold()
+def regenerate(records: Iterable[dict[str, Any]], falls: bool | None = None) -> list[dict[str, Any]]:
+    """All events of a run from its loss, health, sharing and ledger records, given in the order of writing. falls:
+    whether to look for sudden falls; None: as the run itself did (`monitor.falls`)."""
+    fold = EventFold(falls)
     return [event for record in records for event in fold.take(record)]
 
 

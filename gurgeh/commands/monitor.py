@@ -37,6 +37,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--follow", action="store_true", help="print events as a live run confirms them, until it ends or Ctrl-C"
     )
+    parser.add_argument(
+        "--falls", action="store_true",
+        help="look for sudden falls also where the run did not (monitor.falls=false); takes minutes for a long run",
+    )  # fmt: skip
     parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="how often --follow looks (2)")
 
 
@@ -49,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"{path} is a folder of {len(folders)} runs; --follow watches one: {folders[0]}")
         if not args.every > 0:
             raise ValueError(f"--every must be above 0 seconds, found {args.every}")
-        return follow(path, args.json, args.every)
-    answers = [judge(folder) for folder in folders or [path]]
+        return follow(path, args.json, args.every, args.falls)
+    answers = [judge(folder, args.falls) for folder in folders or [path]]
     if args.json:
         print(json.dumps({"runs": answers} if folders else answers[0], indent=1))
     else:
@@ -60,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
     return max(answer["exit_code"] for answer in answers)
 
 
-def judge(path: Path) -> dict[str, Any]:
-    """What the records of one run say: run, update, exit_code, identical, events, ledger."""
+def judge(path: Path, falls: bool = False) -> dict[str, Any]:
+    """What the records of one run say: run, update, exit_code, identical, events, ledger. falls: see --falls."""
     from gurgeh.rundir import RunDirectory
     from monitor.events import regenerate
     from monitor.records import in_order, validate
@@ -76,7 +80,8 @@ def judge(path: Path) -> dict[str, Any]:
                 raise ValueError(f"{directory.path / stream}.jsonl, line {number}: {error}") from error
     if not measured:
         raise ValueError(f"{directory.path} has no records of the monitor; was it trained with monitor.enabled=false?")
-    events = regenerate(in_order(measured, ledger))
+    ordered = in_order(measured, ledger)
+    events = regenerate(ordered)
     identical = events == live
     if not identical:
         print(
@@ -84,6 +89,9 @@ def judge(path: Path) -> dict[str, Any]:
             "(events.jsonl); the logs or the program changed since",
             file=sys.stderr,
         )
+    if falls and not any((entry["after"] or {}).get("config", {}).get("falls") for entry in ledger
+                         if entry["kind"] == "start"):  # fmt: skip
+        events = regenerate(ordered, falls=True)
     return {
         "run": directory.path.name, "update": measured[-1]["update"], "env_steps": measured[-1]["env_steps"],
         "exit_code": exit_code(events), "identical": identical, "events": events, "ledger": ledger,
@@ -97,7 +105,7 @@ def _runs_in(path: Path) -> list[Path]:
     return sorted(child for child in path.iterdir() if (child / "monitor.jsonl").exists())
 
 
-def follow(path: Path, as_json: bool, every: float) -> int:
+def follow(path: Path, as_json: bool, every: float, falls: bool = False) -> int:
     """Print each event once its records are there; the exit code at the run's end, or at Ctrl-C.
 
     The run has ended when its records of occasion "end" are there and nothing was added since the last look.
@@ -106,7 +114,7 @@ def follow(path: Path, as_json: bool, every: float) -> int:
     from monitor.events import EventFold
 
     directory = RunDirectory.open(path)
-    fold, events = EventFold(), []
+    fold, events = EventFold(falls or None), []
     source = _growing(directory.path, every)
     try:
         for record in source:

@@ -9,7 +9,7 @@ from gurgeh.rundir import RunDirectory
 from monitor import Measure, Monitor, MonitorConfig
 
 GAMES = {"tictactoe": 0, "CartPole-v1": 800, "connect_four": 2000, "minatar/breakout": 3400}
-CONFIG = MonitorConfig(set_size=256, medium_size=128, small_size=21)  # strata of 7 are not judged: quicker
+CONFIG = MonitorConfig(set_size=256, medium_size=128, small_size=21, falls=True)  # strata of 7 are not judged: quicker
 
 
 class Curves:

@@ -22,15 +22,16 @@ CALM = null_curve("power_law", np.random.default_rng(1), 121, phi=0.3, decades=2
 SCANNED = [
     "--games", "tictactoe", *SMALL, "schedule.updates=260", "checkpoint.every_updates=150", "learner.reanalyse=0",
     "learner.start_steps=20", "monitor.warn_statistic=0.01", "monitor.alert_statistic=0.02",
+    "monitor.falls=true",
 ]  # fmt: skip
 
 
-def planted_run(path, curve=FALL):
+def planted_run(path, curve=FALL, falls=True):
     """A run of tic-tac-toe whose policy loss is a planted curve and whose next mover's is smooth, by the real
     monitor."""
     steps = checkpoints(5000, 50, 60)
     with RunDirectory.create(path, {"seed": 0}) as run:
-        monitor = Monitor(MonitorConfig(set_size=64, medium_size=64), run.append, path.name, 0)
+        monitor = Monitor(MonitorConfig(set_size=64, medium_size=64, falls=falls), run.append, path.name, 0)
         now = {}
 
         def losses(game, size):
@@ -155,3 +156,18 @@ def test_alarms_in_words(folder, capsys):
     out = monitor(folder / "fall", capsys=capsys)[1].out
     assert "confirmed breakthrough: tictactoe policy, fall_nats 0.3" in out or "fall_nats 0.4" in out
     assert "p = 0.001, q = " in out
+
+
+def test_falls_are_found_later_where_the_run_did_not_look(tmp_path, capsys):
+    answers = {}
+    for name, falls in (("looked", True), ("did-not", False)):
+        run = planted_run(tmp_path / name / "run", falls=falls)
+        live = run / "events.jsonl"  # without an event there is no file
+        assert ('"breakthrough"' in live.read_text() if live.exists() else False) is falls
+        capsys.readouterr()
+        assert cli.main(["monitor", str(run), "--json", "--falls"]) == 10
+        answers[name] = json.loads(capsys.readouterr().out)
+        assert answers[name]["identical"] is True
+    looked, later = (standing(answer["events"]) for answer in answers.values())
+    assert looked == later
+    assert any(event["type"] == "breakthrough" for event in later)

@@ -97,7 +97,7 @@ def test_a_later_task_counts_from_its_own_introduction():
 
 def test_events_are_a_function_of_the_records_and_survive_a_resume(both, events):
     tasks = {t: [(r["step"], r["loss"]) for r in both if r["task"] == t] for t in "ab"}
-    config = MonitorConfig(s_min=50, loss_floor=0.0)
+    config = MonitorConfig(s_min=50, loss_floor=0.0, falls=True)
     records = list(_records(tasks, {"a": 0.0, "b": 0.0}, (), "run", config))
     fold, again = EventFold(), []
     for number, record in enumerate(records):
