@@ -96,16 +96,16 @@ def step_(network: MultiGameNetwork, latent: Tensor, aims: Aims, value_loss: flo
     read = latents.view(-1, width)
     torso_weights, torso_bias = _stacked([network.torso])
     torso = torch.mm(read, torso_weights[0].T)
-    _rectify_(_array(torso), _array(torso_bias[0]))
-    weight, bias, sizes = _heads(network)
+    rectify_(_array(torso), _array(torso_bias[0]))
+    weight, bias, num_policy = _heads(network)
     output = torch.mm(torso, weight.T)
 
     # Losses, and their gradient by the heads' outputs in place of the outputs.
     losses = latent.new_zeros(5, steps + 1, rows)
     error = latent.new_empty(rows)
-    scratch = latent.new_empty(weight.shape[0])
+    scratch = latent.new_empty(max(weight.shape[0], tables.exists.shape[1]))
     total = _losses_(
-        _array(output), _array(bias), sizes[0], core.num_bins, _array(network.bins), _array(tables.action_row),
+        _array(output), _array(bias), num_policy, core.num_bins, _array(network.bins), _array(tables.action_row),
         _array(tables.exists), _array(tables.num_players), _array(tables.scale), _array(game), _array(aims.policy),
         _array(aims.policy_known), _array(aims.value), _array(aims.alive), _array(aims.reward), _array(aims.continues),
         _array(aims.moved), _array(aims.next_mover), _array(aims.weight), np.float32(value_loss),
@@ -115,7 +115,7 @@ def step_(network: MultiGameNetwork, latent: Tensor, aims: Aims, value_loss: flo
     # Backward.
     _set_heads(network, torch.mm(output.T, torso), output.sum(0))
     by_torso = torch.mm(output, weight)
-    _mask_(_array(by_torso), _array(torso))
+    mask_(_array(by_torso), _array(torso))
     _set(network.torso, torch.mm(by_torso.T, read), by_torso.sum(0))
     by_latent = torch.mm(by_torso, torso_weights[0]).view(steps + 1, rows, width)
     by_sum = [latent.new_empty(steps, rows, width) for _ in range(depth)]  # before layer_norm
@@ -123,9 +123,9 @@ def step_(network: MultiGameNetwork, latent: Tensor, aims: Aims, value_loss: flo
     for k in reversed(range(steps)):
         gradient = by_latent[k + 1]
         for b in reversed(range(depth)):
-            _normalise_back_(_array(gradient), _array(outputs[b][k]), _array(spread[b, k]), _array(by_sum[b][k]))
+            normalise_back_(_array(gradient), _array(outputs[b][k]), _array(spread[b, k]), _array(by_sum[b][k]))
             torch.mm(by_sum[b][k], out_weight[b], out=by_hidden[b][k])
-            _mask_(_array(by_hidden[b][k]), _array(hidden[b][k]))
+            mask_(_array(by_hidden[b][k]), _array(hidden[b][k]))
             gradient = torch.addmm(by_sum[b][k], by_hidden[b][k], in_weight[b])
         by_latent[k].add_(gradient, alpha=0.5)
     by_table, by_game = torch.zeros_like(table), torch.zeros_like(of_game)
@@ -156,29 +156,37 @@ def _set(layer: torch.nn.Module, weight: Tensor, bias: Tensor) -> None:
     layer.weight.grad, layer.bias.grad = weight, bias  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _heads(network: MultiGameNetwork) -> tuple[Tensor, Tensor, tuple[int, int]]:
-    """All outputs as one layer: weight [O, H], bias [O], and the numbers of policy rows and of the others."""
-    core, blocks = network.core, network.policy_blocks
-    first = core.sizes[0]
-    others = len(core.weight) - first
-    if not len(blocks):
-        return core.weight.detach(), core.bias.detach(), (first, others)
-    weights, biases = _stacked(blocks)
-    weight = torch.cat([core.weight[:first], *weights, core.weight[first:]]).detach()
-    bias = torch.cat([core.bias[:first], *biases, core.bias[first:]]).detach()
-    return weight, bias, (len(weight) - others, others)
+def _policy_rows(network: MultiGameNetwork) -> list[int]:
+    """How many rows of the core and of each policy block belong to actions that a game has."""
+    left, rows = len(network.action_index), []
+    for capacity in (network.core.sizes[0], *(len(bias) for bias in _stacked(network.policy_blocks)[1])):
+        rows.append(min(left, capacity))
+        left -= rows[-1]
+    return rows
+
+
+def _heads(network: MultiGameNetwork) -> tuple[Tensor, Tensor, int]:
+    """All outputs that some game has as one layer: weight [O, H], bias [O], and the number of policy rows."""
+    core, rows = network.core, _policy_rows(network)
+    found = []
+    for first, blocks in zip((core.weight.detach(), core.bias.detach()), _stacked(network.policy_blocks), strict=True):
+        used = [part[:count] for part, count in zip((first, *blocks), rows, strict=True)]
+        found.append(torch.cat([*used, first[core.sizes[0] :]]))
+    return found[0], found[1], sum(rows)
 
 
 def _set_heads(network: MultiGameNetwork, weight: Tensor, bias: Tensor) -> None:
-    core, blocks = network.core, network.policy_blocks
-    if not len(blocks):
-        core.weight.grad, core.bias.grad = weight, bias
-        return
-    sizes = [core.sizes[0], *(len(block.weight) for block in blocks), sum(core.sizes[1:])]  # pyright: ignore[reportArgumentType]
-    weights, biases = weight.split(sizes), bias.split(sizes)
-    core.weight.grad, core.bias.grad = torch.cat([weights[0], weights[-1]]), torch.cat([biases[0], biases[-1]])
-    for block, of_weight, of_bias in zip(blocks, weights[1:-1], biases[1:-1], strict=True):
-        _set(block, of_weight, of_bias)
+    """Gradients of all heads from those of `_heads`; rows of no action have 0."""
+    core, rows = network.core, _policy_rows(network)
+    for name, gradient in (("weight", weight), ("bias", bias)):
+        done = 0
+        for layer, count in zip((core, *network.policy_blocks), rows, strict=True):
+            parameter: Tensor = getattr(layer, name)
+            parameter.grad = torch.zeros_like(parameter)
+            parameter.grad[:count] = gradient[done : done + count]
+            done += count
+        core_gradient: Tensor = getattr(core, name).grad
+        core_gradient[core.sizes[0] :] = gradient[done:]
 
 
 # -- compiled passes. Comparisons are written so that NaN goes through: the loop that watches losses must see it. --
@@ -195,7 +203,7 @@ def _condition_(hidden, bias, table, of_game, key, game):
 
 
 @compiled
-def _rectify_(x, bias):
+def rectify_(x, bias):
     """x [M, H] = max(x + bias, 0)."""
     for i in range(x.shape[0]):
         row = x[i]
@@ -205,7 +213,7 @@ def _rectify_(x, bias):
 
 
 @compiled
-def _mask_(gradient, x):
+def mask_(gradient, x):
     """gradient = 0 where x, the output of a rectifier, is 0; both [M, H]."""
     for i in range(x.shape[0]):
         g, row = gradient[i], x[i]
@@ -214,26 +222,40 @@ def _mask_(gradient, x):
 
 
 @compiled
-def _normalise_(x, bias, residual, spread):
-    """x [N, D] = layer_norm(x + bias + residual); spread [N] = 1 / standard deviation."""
-    width = x.shape[1]
-    squares = np.empty(width, np.float32)
-    for i in range(x.shape[0]):
-        row, added = x[i], residual[i]
-        for j in range(width):
-            row[j] += bias[j] + added[j]
-        mean = fastmath.total(row, width) / np.float32(width)
-        for j in range(width):
-            row[j] -= mean
-            squares[j] = row[j] * row[j]
-        scale = np.float32(1) / np.sqrt(fastmath.total(squares, width) / np.float32(width) + _EPSILON)
-        spread[i] = scale
-        for j in range(width):
-            row[j] *= scale
+def _normalise_row(row, squares):
+    """row [D] = layer_norm(row); returns 1 / standard deviation. squares: scratch [D]."""
+    width = row.shape[0]
+    mean = fastmath.total(row, width) / np.float32(width)
+    for j in range(width):
+        row[j] -= mean
+        squares[j] = row[j] * row[j]
+    scale = np.float32(1) / np.sqrt(fastmath.total(squares, width) / np.float32(width) + _EPSILON)
+    for j in range(width):
+        row[j] *= scale
+    return scale
 
 
 @compiled
-def _normalise_back_(gradient, x, spread, out):
+def _normalise_(x, bias, residual, spread):
+    """x [N, D] = layer_norm(x + bias + residual); spread [N] = 1 / standard deviation."""
+    squares = np.empty(x.shape[1], np.float32)
+    for i in range(x.shape[0]):
+        row, added = x[i], residual[i]
+        for j in range(x.shape[1]):
+            row[j] += bias[j] + added[j]
+        spread[i] = _normalise_row(row, squares)
+
+
+@compiled
+def normalise_rows_(x, spread):
+    """x [N, D] = layer_norm(x); spread [N] = 1 / standard deviation."""
+    squares = np.empty(x.shape[1], np.float32)
+    for i in range(x.shape[0]):
+        spread[i] = _normalise_row(x[i], squares)
+
+
+@compiled
+def normalise_back_(gradient, x, spread, out):
     """out [N, D]: the gradient before layer_norm from that behind it, at its output x [N, D]."""
     width = x.shape[1]
     product = np.empty(width, np.float32)

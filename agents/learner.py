@@ -13,9 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.adamw import descend_
+from agents.batches import Batch, Sampler
 from agents.bounds import at_least, at_most
 from agents.encoders import label_seed, seeded
-from agents.fused import Aims, can_fuse, step_
+from agents.fused import can_fuse, step_
+from agents.fused_encoders import encode, encode_back_
 from agents.network import MultiGameNetwork, num_values, pad_last, to_relative
 from agents.replay import ReplayBuffer, Window
 from agents.support import decode, two_hot
@@ -211,6 +214,7 @@ class Learner:
     def __init__(self, network: MultiGameNetwork, averaged: MultiGameNetwork, config: LearnerConfig, seed: int):
         self.network, self.averaged, self.config, self.seed = network, averaged, config, seed
         self.generator = torch.Generator().manual_seed(label_seed(seed, "learner"))
+        self.sampler = Sampler(config)
         self.num_updates = 0
         self.value_errors: dict[str, float] = {}  # of the last update: the median of a game's rows, in its units
         self._trained: list[nn.Parameter] | None = None
@@ -237,7 +241,7 @@ class Learner:
         """All that is trained; walking the modules takes a millisecond, so the list is kept until a game is added."""
         if self._trained is None:
             self._trained = list(self._named_parameters().values())
-            self._averages = list(zip(self.averaged.parameters(), self.network.parameters(), strict=True))
+            self._averages = list(zip(self.network.parameters(), self.averaged.parameters(), strict=True))
         return self._trained
 
     def add_game(self, spec: GameSpec) -> None:
@@ -367,21 +371,27 @@ class Learner:
 
     def update(self, buffers: dict[str, ReplayBuffer], gamma: float, total_updates: int) -> dict[str, dict[str, float]]:
         """One step on a balanced batch; returns game -> head -> mean loss, and "all games"."""
-        samples, indices = self.sample(buffers, gamma)
         self.optimizer.zero_grad(set_to_none=True)
-        losses, total = self._fused_backward(samples) if self._can_fuse() else self._backward(samples)
-        norm = nn.utils.clip_grad_norm_(self._parameters(), self.config.max_grad_norm, foreach=True)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(total_updates)
-        self.optimizer.step()
-        self._average()
+        fused = self._can_fuse()
+        if fused:
+            batch = self.batch(buffers, gamma)
+            losses, total = self._fused_backward(batch)
+            rows = {part.spec.name: part.index for part in batch.parts}
+            norm = descend_(self.optimizer, self._pairs(), self.config.max_grad_norm, self._decay())
+        else:
+            samples, indices = self.sample(buffers, gamma)
+            losses, total = self._backward(samples)
+            rows = {sample.spec.name: index for sample, index in zip(samples, indices, strict=True)}
+            norm = self.descend()
         self.num_updates += 1
-        sizes = [len(s.action) for s in samples]
-        for sample, index, error in zip(samples, indices, losses.value_error.split(sizes), strict=True):
-            buffers[sample.spec.name].set_priority_(index, error)
-            unit = float(self.network.tables.scale[self.network.games[sample.spec.name]])
-            self.value_errors[sample.spec.name] = float(error.median()) * unit
-        return self._report(samples, losses, total, float(norm))
+        errors = losses.value_error.split([len(index) for index in rows.values()])
+        for (name, index), error in zip(rows.items(), errors, strict=True):
+            buffers[name].set_priority_(index, error)
+            unit = float(self.network.tables.scale[self.network.games[name]])
+            self.value_errors[name] = float(error.median()) * unit
+        return self._report({name: len(index) for name, index in rows.items()}, losses, total, norm)
 
     def _can_fuse(self) -> bool:
         return self.config.unroll > 0 and not self.config.consistency_loss and can_fuse(self.network)
@@ -404,53 +414,50 @@ class Learner:
         total.backward()
         return losses, float(total.detach())
 
-    def _fused_backward(self, samples: Sequence[Sample]) -> tuple[Losses, float]:
-        """`_backward` without autograd behind the encoders."""
-        network = self.network
-        sizes = [len(s.action) for s in samples]
-        latents = [network.represent(s.spec.name, s.observation)[:, 0] for s in samples]
-        widest = network.tables.exists.shape[1]
+    def batch(self, buffers: dict[str, ReplayBuffer], gamma: float) -> Batch:
+        """`sample` in compiled passes, for networks of `can_fuse`."""
+        return self.sampler.draw(self.averaged, buffers, gamma, self.generator)
 
-        def joined(parts: list[Tensor]) -> Tensor:
-            return parts[0].contiguous() if len(parts) == 1 else torch.cat(parts)
-
-        aims = Aims(
-            game=torch.tensor([network.games[s.spec.name] for s in samples]).repeat_interleave(torch.tensor(sizes)),
-            policy=joined([pad_last(s.policy, widest) for s in samples]),
-            value=joined([s.value[..., 0] for s in samples]),
-            reward=joined([s.reward[..., 0] for s in samples]),
-            weight=self._row_weights(samples),
-            **{
-                field: joined([getattr(s, field) for s in samples])
-                for field in ("action", "policy_known", "alive", "continues", "moved", "next_mover")
-            },
-        )
-        answer = step_(network, joined(latents).detach(), aims, self.config.value_loss, self.config.reward_loss)
-        torch.autograd.backward(latents, list(answer.latent_gradient.split(sizes)))
+    def _fused_backward(self, batch: Batch) -> tuple[Losses, float]:
+        """`_backward` without autograd, but for the encoders that need it."""
+        network, config = self.network, self.config
+        encoded = encode(network, [part.shown for part in batch.parts], train=True)
+        answer = step_(network, encoded.latent, batch.aims, config.value_loss, config.reward_loss)
+        encode_back_(network, encoded, answer.latent_gradient)
         return Losses(*answer[1:6], None, answer.value_error), answer.total
 
-    def _report(
-        self, samples: Sequence[Sample], losses: Losses, total: float, norm: float
-    ) -> dict[str, dict[str, float]]:
-        """Mean losses by game and head: policy and value of the sampled positions, the others over the moves."""
+    def _report(self, sizes: dict[str, int], losses: Losses, total: float, norm: float) -> dict[str, dict[str, float]]:
+        """Mean losses by game and head: policy and value of the sampled positions, the others over the moves. sizes:
+        game -> its rows."""
         heads = ("policy", "value", *(("reward", "continuation", "next_mover") if self.config.unroll else ()))
         with torch.no_grad():
             means = torch.stack(
                 [losses.policy[0], losses.value[0], *(getattr(losses, head).mean(0) for head in heads[2:])]
             )
-            by_game = torch.stack([part.mean(1) for part in means.split([len(s.action) for s in samples], 1)]).tolist()
+            by_game = torch.stack([part.mean(1) for part in means.split(list(sizes.values()), 1)]).tolist()
         report: dict[str, dict[str, float]] = {
-            s.spec.name: dict(zip(heads, numbers, strict=True)) for s, numbers in zip(samples, by_game, strict=True)
+            name: dict(zip(heads, numbers, strict=True)) for name, numbers in zip(sizes, by_game, strict=True)
         }
         return {**report, "all games": {"loss": total, "gradient_norm": norm}}
 
-    @torch.no_grad()
-    def _average(self) -> None:
-        """Move the averaged weights towards the network's; faster at the beginning of a run."""
-        decay = min(self.config.ema, (1 + self.num_updates) / (10 + self.num_updates))
-        torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]
-            [mine for mine, _ in self._averages], [theirs for _, theirs in self._averages], 1.0 - decay
-        )
+    def descend(self) -> float:
+        """Clip the gradients, step, move the averages: `agents.adamw.descend_` in torch. Returns the gradients' norm."""
+        norm = nn.utils.clip_grad_norm_(self._parameters(), self.config.max_grad_norm, foreach=True)
+        self.optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]
+                [mine for _, mine in self._averages], [theirs for theirs, _ in self._averages], 1.0 - self._decay()
+            )
+        return float(norm)
+
+    def _decay(self) -> float:
+        """Of the averaged weights; they follow faster at the beginning of a run."""
+        return min(self.config.ema, (1 + self.num_updates) / (10 + self.num_updates))
+
+    def _pairs(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
+        """(parameter, its average)."""
+        self._parameters()
+        return self._averages
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -34,9 +34,14 @@ def learner_of(names, network=None, config=SMALL, updates=12):
     return learner, buffers
 
 
-def gradients(learner, samples, backward):
+def gradients(learner, buffers, state, fused):
+    """Losses, total and gradients of the batch that the random state draws."""
+    learner.generator.set_state(state)
     learner.optimizer.zero_grad(set_to_none=True)
-    losses, total = backward(samples)
+    if fused:
+        losses, total = learner._fused_backward(learner.batch(buffers, 0.99))
+    else:
+        losses, total = learner._backward(learner.sample(buffers, 0.99)[0])
     return losses, total, {name: weight.grad for name, weight in learner.network.named_parameters()}
 
 
@@ -50,10 +55,10 @@ def gradients(learner, samples, backward):
 )
 def test_same_losses_and_gradients_as_autograd(games, network):
     learner, buffers = learner_of(games, network)
-    samples, _ = learner.sample(buffers, 0.99)
     assert can_fuse(learner.network)
-    expected, total, wanted = gradients(learner, samples, learner._backward)
-    found, fused_total, got = gradients(learner, samples, learner._fused_backward)
+    state = learner.generator.get_state()
+    expected, total, wanted = gradients(learner, buffers, state, fused=False)
+    found, fused_total, got = gradients(learner, buffers, state, fused=True)
     assert fused_total == pytest.approx(total, rel=1e-5)
     for name in expected._fields:
         one, other = getattr(expected, name), getattr(found, name)
@@ -76,7 +81,6 @@ def test_nan_is_seen():
     learner, buffers = learner_of(["tictactoe"])
     with torch.no_grad():
         learner.network.trunk.inward[0].bias[0] = float("nan")
-    samples, _ = learner.sample(buffers, 0.99)
-    _, total, got = gradients(learner, samples, learner._fused_backward)
+    _, total, got = gradients(learner, buffers, learner.generator.get_state(), fused=True)
     assert total != total
     assert not all(bool(weight.isfinite().all()) for weight in got.values() if weight is not None)
