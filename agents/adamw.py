@@ -22,24 +22,25 @@ _CHUNK = 4096  # numbers that are stepped and averaged before the next: what bot
 _LANES = 64  # sums of squares side by side, in a fixed order
 
 
-def descend_(
-    optimizer: torch.optim.AdamW, pairs: Sequence[tuple[nn.Parameter, Tensor]], max_norm: float, decay: float
-) -> float:
+Pairs = Sequence[tuple[nn.Parameter, Tensor]]  # (parameter, its average), contiguous float32 on the CPU
+
+
+def descend_(optimizer: torch.optim.AdamW, table: np.ndarray, max_norm: float, decay: float) -> float:
     """Scale the gradients to a joint norm of at most `max_norm`, step, move the averages; returns the norm before.
 
-    pairs: (parameter, its average), contiguous float32 on the CPU; parameters without a gradient stay as they are.
+    table: of `table_of`; parameters without a gradient stay as they are.
     average = decay * average + (1 - decay) * parameter.
     """
-    table, group = _table(optimizer, pairs), optimizer.param_groups[0]
-    norm = float(_norm(table))
+    group, norm = optimizer.param_groups[0], float(_norm(table))
     first, second = group["betas"]
     _descend_(table, np.float32(min(1.0, max_norm / (norm + 1e-6)) if norm == norm else norm), group["lr"],
               group["weight_decay"], first, second, group["eps"], np.float32(1.0 - decay))  # fmt: skip
     return norm
 
 
-def _table(optimizer: torch.optim.AdamW, pairs: Sequence[tuple[nn.Parameter, Tensor]]) -> np.ndarray:
-    """[parameters, 7] int64: a row says where a parameter and all that belongs to it lie."""
+def table_of(optimizer: torch.optim.AdamW, pairs: Pairs) -> np.ndarray:
+    """[parameters, 7] int64: a row says where a parameter, its `grad` and all that belongs to it lie. It holds as long
+    as none of these is put elsewhere."""
     rows = []
     for parameter, average in pairs:
         gradient, lies = parameter.grad, [parameter.data_ptr(), average.data_ptr(), 0, 0, 0, 0, parameter.numel()]

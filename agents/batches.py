@@ -1,7 +1,7 @@
 """A batch of every game, drawn from the replay buffers and turned to targets in one compiled pass a game.
 
-`Learner.sample` says the same in torch, step by step (draw, window, returns, symmetries), for every trunk and any number
-of players; a test holds the two together. Both take the same random numbers from the generator in the same order.
+`Learner.sample` says the same in torch, step by step (draw, window, returns, symmetries), for every trunk and any
+number of players; a test holds the two together. Both take the same random numbers in the same order.
 
 Shape legend: N rows of one game, K unroll steps, R ring length, C copies, A actions, S symmetries, F fields of a row of
 the replay buffer (`agents.replay.row_fields`), M positions that value targets lean on.
@@ -10,15 +10,14 @@ the replay buffer (`agents.replay.row_fields`), M positions that value targets l
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from agents.fused import Aims, rectify_
-from agents.fused_encoders import Shown, encode
+from agents.fused import Aims, Held, rectify_
+from agents.fused_encoders import Encoding, Shown
 from agents.network import MultiGameNetwork
 from agents.replay import ReplayBuffer
 from envs.game import GameSpec
@@ -33,14 +32,12 @@ class Part(NamedTuple):
     """One game's rows of a batch."""
 
     spec: GameSpec
-    index: Tensor  # [N] int64 flat positions in the replay buffer
-    shown: Shown  # where their observations lie
+    shown: Shown  # where their observations lie: positions in the replay buffer
     rows: slice  # of the batch
 
 
 class Batch(NamedTuple):
-    """What an update needs. Everything is seen by the movers; what does not count (`alive`, `moved`,
-    `policy_known` are False) is arbitrary."""
+    """What an update needs; it lies in the sampler's memory and is valid until the next one is drawn."""
 
     parts: list[Part]
     aims: Aims
@@ -54,108 +51,90 @@ class Turns(NamedTuple):
 
 
 class Sampler:
-    """Draws batches as `config` says."""
+    """Draws batches of some games as `config` says; `network`, the averaged one, says what the targets lean on."""
 
-    def __init__(self, config: LearnerConfig):
-        self.config = config
-        self._turns: dict[str, Turns] = {}
-
-    def turns(self, spec: GameSpec) -> Turns:
-        """The symmetries that rows of this game are shown under."""
-        if spec.name not in self._turns:
-            found = spec.symmetries if self.config.symmetries else None
-            size = math.prod(spec.observation.shape[-2:])
-            cells = found.cells if found is not None else [range(size)]
-            actions = found.actions if found is not None else [range(spec.num_actions)]
-            self._turns[spec.name] = Turns(np.array(cells, np.int64), np.array(actions, np.int64))
-        return self._turns[spec.name]
+    def __init__(self, config: LearnerConfig, network: MultiGameNetwork, specs: Sequence[GameSpec]):
+        self.config, self.network = config, network
+        count, steps, core = config.batch, config.unroll, network.core
+        rows, most = count * len(specs), count * (steps + 1)
+        self.aims = Aims.empty(rows, steps, network.tables.exists.shape[1])
+        self.turns: list[Turns] = []
+        # Of every target: how much of the value of the position that it leans on it takes.
+        self.leaning = np.zeros((rows, steps + 1), np.float32)
+        self.found = np.zeros((len(specs), 2, most), np.int64)
+        self.index = np.zeros((len(specs), count), np.int64)
+        self.of_game: list[Aims] = []  # the rows of each game
+        for number, spec in enumerate(specs):
+            mine = slice(number * count, (number + 1) * count)
+            self.of_game.append(Aims(*(column[mine] for column in self.aims)))
+            self.of_game[number].game[:] = network.games[spec.name]
+            turns = spec.symmetries if config.symmetries else None
+            cells = turns.cells if turns is not None else [range(math.prod(spec.observation.shape[-2:]))]
+            actions = turns.actions if turns is not None else [range(spec.num_actions)]
+            self.turns.append(Turns(np.array(cells, np.int64), np.array(actions, np.int64)))
+        if config.fresh_values:
+            self.encoding = Encoding(network, specs, most, None)
+            self.turned, self.torso_bias = network.torso.weight.detach().T, network.torso.bias.detach().numpy()
+            bins = slice(core.sizes[0], core.sizes[0] + core.num_bins)
+            self.values, self.value_bias = core.weight.detach()[bins].T, core.bias.detach()[bins].numpy()
+            self.hidden = Held.of(torch.zeros(most * len(specs), self.turned.shape[1]))
+            self.logits = Held.of(torch.zeros(most * len(specs), core.num_bins))
+            self.bins = network.bins.numpy()
 
     @torch.no_grad()
-    def draw(
-        self,
-        network: MultiGameNetwork,
-        buffers: dict[str, ReplayBuffer],
-        gamma: float,
-        generator: torch.Generator,
-    ) -> Batch:
-        """A batch of every game in `buffers`; network: the averaged one, whose present values the targets lean on.
+    def draw(self, buffers: Sequence[ReplayBuffer], gamma: float, generator: torch.Generator) -> Batch:
+        """A batch of every game, `buffers` in the order of the games; the random numbers are those of `Learner.sample`.
 
         Raises ValueError where a buffer holds no step to learn from.
         """
-        config, count, steps = self.config, self.config.batch, self.config.unroll
-        uniform = {name: torch.rand(2, count, generator=generator, dtype=torch.float64) for name in buffers}
-        pick = {name: self._pick(buffer.spec, generator) for name, buffer in buffers.items()}
-        total, widest = count * len(buffers), network.tables.exists.shape[1]
-        aims = Aims(
-            game=torch.empty(total, dtype=torch.int64),
-            action=torch.empty(total, steps, dtype=torch.int64),
-            policy=torch.empty(total, steps + 1, widest),
-            policy_known=torch.empty(total, steps + 1, dtype=torch.bool),
-            value=torch.empty(total, steps + 1),
-            alive=torch.empty(total, steps + 1, dtype=torch.bool),
-            reward=torch.empty(total, steps),
-            continues=torch.empty(total, steps, dtype=torch.bool),
-            moved=torch.empty(total, steps, dtype=torch.bool),
-            next_mover=torch.empty(total, steps, dtype=torch.int64),
-            weight=torch.empty(total),
-        )
-        # Of every target: how much of the value of the position that it leans on it takes.
-        leaning = torch.empty(total, steps + 1)
+        config, count = self.config, self.config.batch
+        uniform = [torch.rand(2, count, generator=generator, dtype=torch.float64).numpy() for _ in buffers]
+        pick = [self._pick(buffer.spec, turns, generator) for buffer, turns in zip(buffers, self.turns, strict=True)]
         parts: list[Part] = []
         leant: list[tuple[Shown, np.ndarray]] = []
-        for number, (name, buffer) in enumerate(buffers.items()):
-            rows, spec, turns = slice(number * count, (number + 1) * count), buffer.spec, self.turns(buffer.spec)
-            index = torch.empty(count, dtype=torch.int64)
-            found = np.empty((2, count * (steps + 1)), np.int64)
+        for number, buffer in enumerate(buffers):
+            mine = slice(number * count, (number + 1) * count)
+            spec, turns, found = buffer.spec, self.turns[number], self.found[number]
             fields = tuple(place.start for place in buffer.fields.values())
             num_found = _draw_(
                 buffer.rows.numpy(), buffer.mass.numpy(), fields, spec.num_players, buffer.num_added,
-                buffer.num_ready, uniform[name].numpy(), buffer.config.correction_exponent, config.n_step,
+                buffer.num_ready, uniform[number], buffer.config.correction_exponent, config.n_step,
                 config.stale_after, np.float32(config.updates_per_step), gamma, config.search_share,
-                config.fresh_values, turns.actions, pick[name].numpy(), 1.0 / total, index.numpy(),
-                leaning[rows].numpy(), found, *(column.numpy() for column in _columns(aims, rows)),
+                config.fresh_values, turns.actions, pick[number], 1.0 / len(self.aims.game), self.index[number],
+                self.leaning[mine], found, *self.of_game[number][1:],
             )  # fmt: skip
             if num_found < 0:
                 raise ValueError(f"{spec.name}: the replay buffer holds no step to learn from yet")
-            aims.game[rows] = network.games[name]
             ring = buffer.observation.flatten(0, 1)
-            parts.append(Part(spec, index, Shown(name, ring, index, turns.cells, pick[name]), rows))
+            parts.append(Part(spec, Shown(spec.name, ring, self.index[number], turns.cells, pick[number]), mine))
             if num_found:
-                lying = torch.from_numpy(found[0, :num_found])
-                leant.append((Shown(name, ring, lying), found[1, :num_found] + number * count * (steps + 1)))
+                places = found[1, :num_found] + mine.start * (config.unroll + 1)
+                leant.append((Shown(spec.name, ring, found[0, :num_found]), places))
         if leant:
-            self._lean_(network, leant, aims, leaning)
-        return Batch(parts, aims)
+            self._lean_(leant)
+        return Batch(parts, self.aims)
 
-    def _pick(self, spec: GameSpec, generator: torch.Generator) -> Tensor:
+    def _pick(self, spec: GameSpec, turns: Turns, generator: torch.Generator) -> np.ndarray:
         """[N] int64 the symmetry of each row; drawn only where the game has some."""
         if not self.config.symmetries or spec.symmetries is None:
-            return torch.zeros(self.config.batch, dtype=torch.int64)
-        return torch.randint(len(self.turns(spec).cells), (self.config.batch,), generator=generator)
+            return np.zeros(self.config.batch, np.int64)
+        return torch.randint(len(turns.cells), (self.config.batch,), generator=generator).numpy()
 
-    def _lean_(
-        self, network: MultiGameNetwork, leant: list[tuple[Shown, np.ndarray]], aims: Aims, leaning: Tensor
-    ) -> None:
+    def _lean_(self, leant: list[tuple[Shown, np.ndarray]]) -> None:
         """Add what the network says of the positions that the targets lean on. leant: of each game, the positions and
         the flat places of their targets in [rows, K + 1]."""
-        latent = encode(network, [shown for shown, _ in leant]).latent
-        core = network.core
-        hidden = torch.mm(latent, network.torso.weight.T)
-        rectify_(hidden.numpy(), network.torso.bias.detach().numpy())
-        first = core.sizes[0]
-        logits = torch.mm(hidden, core.weight[first : first + core.num_bins].T)
-        bias = core.bias[first : first + core.num_bins].detach()
-        done = 0
+        latent = self.encoding.run([shown for shown, _ in leant])
+        count = len(latent)
+        torch.mm(latent, self.turned, out=self.hidden.tensor[:count])
+        rectify_(self.hidden.array[:count], self.torso_bias)
+        torch.mm(self.hidden.tensor[:count], self.values, out=self.logits.tensor[:count])
+        done, scales = 0, self.network.tables.scale
         for shown, places in leant:
-            scale = np.float32(network.tables.scale[network.games[shown.game]])
-            _add_values_(logits[done : done + len(places)].numpy(), bias.numpy(), network.bins.numpy(), scale, places,
-                         leaning.view(-1).numpy(), aims.value.view(-1).numpy())  # fmt: skip
+            logits = self.logits.array[done : done + len(places)]
             done += len(places)
-
-
-def _columns(aims: Aims, rows: slice) -> Iterator[Tensor]:
-    """The rows of all fields but the game."""
-    return (column[rows] for column in aims[1:])
+            scale = np.float32(scales[self.network.games[shown.game]])
+            _add_values_(logits, self.value_bias, self.bins, scale, places, self.leaning.reshape(-1),
+                         self.aims.value.reshape(-1))  # fmt: skip
 
 
 # -- compiled passes ---------------------------------------------------------------------------------------------

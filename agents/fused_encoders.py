@@ -22,11 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from agents.encoders import GridEncoder, PlaceReadout, VectorEncoder, ring_position
-from agents.fused import normalise_back_, normalise_rows_, rectify_, mask_
+from agents.fused import Dense, Gradients, Held, mask_, normalise_back_, normalise_rows_, rectify_, room_for
 from agents.network import MultiGameNetwork
+from envs.game import GameSpec
 from search.compile import compiled
-
-_NO_ROWS = torch.zeros(0, dtype=torch.int64)
 
 
 class Shown(NamedTuple):
@@ -34,110 +33,104 @@ class Shown(NamedTuple):
 
     game: str
     ring: Tensor  # [T, *shape]
-    index: Tensor  # [N] int64
+    index: np.ndarray  # [N] int64
     cells: np.ndarray | None = None  # [S, H * W] int64 as in `envs.game.Symmetries`; None: nothing is turned
-    pick: Tensor | None = None  # [N] int64
+    pick: np.ndarray | None = None  # [N] int64
 
     def observation(self) -> Tensor:
         """[N, *shape]."""
-        found = self.ring[self.index]
+        found = self.ring[torch.from_numpy(self.index)]
         if self.cells is None or self.pick is None or len(self.cells) == 1:
             return found
-        cells = torch.from_numpy(self.cells)[self.pick]
+        cells = torch.from_numpy(self.cells[self.pick])
         flat = found.flatten(-2)
         cells = cells.view(len(cells), *[1] * (flat.dim() - 2), -1)
         return flat.gather(-1, cells.expand(flat.shape)).view_as(found)
 
 
-class Board(NamedTuple):
-    """The cells of a board in the order of the rings."""
+class Encoding:
+    """The encoders of one network for rows of some games, in memory of its own that is used again and again.
 
-    order: np.ndarray  # [P] int64: where each cell, row by row, comes in that order
-    used: Tensor | None  # [P] int64: rows of the rings in that order; None: they are the first P
+    `fixed`: no part goes through autograd, which writes its gradients elsewhere every time.
+    """
 
-
-class Encoded(NamedTuple):
-    """Latents of rows of several games, and what the way back needs."""
-
-    latent: Tensor  # [rows of all games, D], normalised
-    spread: Tensor  # [rows] 1 / standard deviation before that
-    parts: list[Shown]
-    kept: list[Tensor]  # of each game: the layer before the last [N, inputs], or its latent with autograd's graph
-
-
-def encode(network: MultiGameNetwork, parts: Sequence[Shown], train: bool = False) -> Encoded:
-    """Latents of the rows of all `parts`, one after the other. train: `encode_back_` follows."""
-    sizes = [len(shown.index) for shown in parts]
-    latent = torch.empty(sum(sizes), network.width)
-    spread, kept = torch.empty(len(latent)), []
-    places: dict[nn.Module, Tensor] = {}
-    for shown, raw, part_spread in zip(parts, latent.split(sizes), spread.split(sizes), strict=True):
-        encoder = _encoder(network, shown.game)
-        number = network.games[shown.game]
-        if _written_out(encoder):
-            with torch.no_grad():
-                if isinstance(encoder, GridEncoder):
-                    if encoder not in places:
-                        places[encoder] = _places(network, encoder, parts)
-                    kept.append(_grid(encoder, number, shown, places[encoder], raw))
-                else:
-                    assert isinstance(encoder, VectorEncoder)
-                    kept.append(_vector(encoder, number, shown, raw))
-                normalise_rows_(raw.numpy(), part_spread.numpy())
-        else:
-            with torch.set_grad_enabled(train):
-                found = network.represent(shown.game, shown.observation())[:, 0]
-            raw.copy_(found.detach())
-            kept.append(found)
-    return Encoded(latent, spread, list(parts), kept)
-
-
-def encode_back_(network: MultiGameNetwork, encoded: Encoded, gradient: Tensor) -> None:
-    """Add the encoders' gradients, given that of the latents [rows, D], to their parameters' `grad`."""
-    sizes = [len(shown.index) for shown in encoded.parts]
-    places: dict[nn.Module, tuple[Tensor, Tensor]] = {}  # the readouts' weights and their gradients
-    for shown, kept, latent, spread, by_latent in zip(
-        encoded.parts, encoded.kept, encoded.latent.split(sizes), encoded.spread.split(sizes), gradient.split(sizes),
-        strict=True,
-    ):  # fmt: skip
-        encoder, number = _encoder(network, shown.game), network.games[shown.game]
-        if not _written_out(encoder):
-            torch.autograd.backward([kept], [by_latent])
-            continue
-        with torch.no_grad():
-            by_sum = torch.empty_like(latent)
-            normalise_back_(by_latent.numpy(), latent.numpy(), spread.numpy(), by_sum.numpy())
-            if isinstance(encoder, GridEncoder):
-                if encoder not in places:
-                    weights = _places(network, encoder, encoded.parts)
-                    places[encoder] = weights, torch.zeros_like(weights)
-                _grid_back_(encoder, number, shown, kept, by_sum, *places[encoder])
+    def __init__(self, network: MultiGameNetwork, specs: Sequence[GameSpec], most: int, gradients: Gradients | None):
+        """most: rows of one game at a time. gradients: takes in where they will lie; None: nothing is trained."""
+        self.network, self.train = network, gradients is not None
+        mine: Gradients = {} if gradients is None else gradients
+        self.readouts: dict[nn.Module, _Places] = {}
+        self.readers: dict[str, _Grid | _Vector | None] = {}  # None: through autograd
+        for spec in specs:
+            number = network.games[spec.name]
+            encoder = network.encoders.by_kind[network.encoders.slot[number]]
+            if isinstance(encoder, VectorEncoder):
+                self.readers[spec.name] = _Vector(encoder, number, most, mine)
+            elif (
+                isinstance(encoder, GridEncoder)
+                and not len(encoder.blocks)
+                and isinstance(encoder.readout, PlaceReadout)
+            ):
+                if encoder not in self.readouts:
+                    slots = network.encoders.slot
+                    sharing = [s for s in specs if slots[network.games[s.name]] == slots[number]]
+                    side = max(max(s.observation.shape[-2:]) for s in sharing)
+                    self.readouts[encoder] = _Places(encoder.readout, side, mine)
+                places = self.readouts[encoder]
+                self.readers[spec.name] = _Grid(encoder, number, spec.observation.shape, most, places, mine)
             else:
-                assert isinstance(encoder, VectorEncoder)
-                _vector_back_(encoder, number, shown, kept, by_sum)
-    for encoder, (_, by_places) in places.items():
-        _set_rings(encoder.readout, by_places)  # pyright: ignore[reportArgumentType]
+                self.readers[spec.name] = None
+        self.fixed = all(reader is not None for reader in self.readers.values())
+        rows = most * len(specs)
+        self.latent, self.by_sum = (Held.of(torch.zeros(rows, network.width)) for _ in range(2))
+        self.spread = np.zeros(rows, np.float32)  # 1 / standard deviation, of layer_norm
+        self.graphs: list[tuple[Tensor, slice]] = []  # latents with autograd's graph, and their rows
 
+    def run(self, parts: Sequence[Shown]) -> Tensor:
+        """Latents [rows, D] of the rows of all `parts`, one after the other; valid until the next call."""
+        for readout in self.readouts.values():
+            readout.read_()
+        done, self.graphs = 0, []
+        with torch.no_grad():
+            for shown in parts:
+                rows = slice(done, done + len(shown.index))
+                done, reader, latent = rows.stop, self.readers[shown.game], self.latent.tensor[rows]
+                if reader is not None:
+                    reader.run(shown, latent)
+                    normalise_rows_(self.latent.array[rows], self.spread[rows])
+                    continue
+                with torch.set_grad_enabled(self.train):
+                    found = self.network.represent(shown.game, shown.observation())[:, 0]
+                latent.copy_(found.detach())
+                self.graphs.append((found, rows))
+        return self.latent.tensor[:done]
 
-def _encoder(network: MultiGameNetwork, game: str) -> nn.Module:
-    return network.encoders.by_kind[network.encoders.slot[network.games[game]]]
-
-
-def _written_out(encoder: nn.Module) -> bool:
-    if isinstance(encoder, GridEncoder):
-        return not len(encoder.blocks) and isinstance(encoder.readout, PlaceReadout)
-    return isinstance(encoder, VectorEncoder)
-
-
-def add_gradient_(parameter: Tensor, gradient: Tensor) -> None:
-    """What autograd does at a leaf."""
-    if parameter.grad is None:
-        parameter.grad = gradient
-    else:
-        parameter.grad.add_(gradient)
+    def back_(self, parts: Sequence[Shown], gradient: Tensor) -> None:
+        """Write the gradients of the encoders for the `parts` of the last `run` [rows, D]; autograd's are added to the
+        parameters' `grad`."""
+        with torch.no_grad():
+            for shared in (*self.readouts.values(), *self.readers.values()):
+                if shared is not None:
+                    shared.clear_()
+            by_latent, done = gradient.numpy(), 0
+            for shown in parts:
+                rows = slice(done, done + len(shown.index))
+                done, reader = rows.stop, self.readers[shown.game]
+                if reader is not None:
+                    normalise_back_(by_latent[rows], self.latent.array[rows], self.spread[rows],
+                                    self.by_sum.array[rows], reader.by_bias, False)  # fmt: skip
+                    reader.back_(shown, self.by_sum.tensor[rows])
+        for found, rows in self.graphs:
+            torch.autograd.backward([found], [gradient[rows]])
 
 
 # -- boards ------------------------------------------------------------------------------------------------------
+
+
+class Board(NamedTuple):
+    """The cells of a board in the order of the readout's rings."""
+
+    order: np.ndarray  # [P] int64: where each cell, row by row, comes in that order
+    used: Tensor | None  # [P] int64: rows of the rings in that order; None: they are the first P
 
 
 @functools.cache
@@ -148,91 +141,122 @@ def _board(height: int, width: int) -> Board:
     return Board(np.searchsorted(used, rings).astype(np.int64), None if square else torch.from_numpy(used))
 
 
-def _places(network: MultiGameNetwork, encoder: GridEncoder, parts: Sequence[Shown]) -> Tensor:
-    """[places, C * D] the readout's weights, ring by ring, as far as the largest board of this encoder goes."""
-    shown = [shown for shown in parts if _encoder(network, shown.game) is encoder]
-    side = max(max(part.ring.shape[-2:]) for part in shown)
-    rings: nn.ParameterDict = encoder.readout.rings  # pyright: ignore[reportAssignmentType]
-    return torch.cat([rings[str(ring)].detach().flatten(1) for ring in range(side)])
+class _Places:
+    """A readout's weights, ring by ring, as one matrix [places, C * D] that reaches to the largest board."""
+
+    def __init__(self, readout: PlaceReadout, side: int, gradients: Gradients):
+        size = readout.channels * readout.width
+        self.weight, self.by_places = (torch.zeros(side**2, size) for _ in range(2))
+        self.bias, self.by_bias = readout.bias.detach(), Held.of(room_for(readout.bias, gradients))
+        self._copies = []
+        for ring in range(side):
+            rows, weight = slice(ring**2, (ring + 1) ** 2), readout.rings[str(ring)]
+            self._copies.append((self.weight.numpy()[rows], weight.detach().flatten(1).numpy()))
+            gradients[weight] = self.by_places[rows].view_as(weight)
+
+    def read_(self) -> None:
+        """Take the weights as they are now."""
+        for here, there in self._copies:
+            here[...] = there
+
+    def clear_(self) -> None:
+        """Begin with no gradients; the games' are added."""
+        self.by_places.zero_()
 
 
-def _set_rings(readout: PlaceReadout, gradient: Tensor) -> None:
-    """Split the gradient of `_places` into those of the rings."""
-    side = round(len(gradient) ** 0.5)
-    for ring in range(side):
-        weight = readout.rings[str(ring)]
-        weight.grad = gradient[ring**2 : (ring + 1) ** 2].view_as(weight)
+class _Grid:
+    """`GridEncoder` without residual convolutions, for boards of one game."""
+
+    def __init__(self, encoder: GridEncoder, number: int, shape: tuple[int, ...], most: int, places: _Places,
+                 gradients: Gradients):  # fmt: skip
+        planes, height, width = shape
+        channels, own = encoder.channels, encoder.own_weight
+        self.size, self.board, self.places = (height, width), _board(height, width), places
+        self.by_bias = places.by_bias.array  # of the layer before the norm
+        shared = planes - (own[str(number)].shape[1] if str(number) in own else 0)
+        weights = ([encoder.board_weight] if shared else []) + ([own[str(number)]] if shared < planes else [])
+        self.weights = [Held.of(weight).array for weight in weights]
+        self.by_weights = [room_for(weight, gradients).numpy() for weight in weights]
+        self.bias, self.by_first_bias = Held.of(encoder.bias).array, room_for(encoder.bias, gradients).numpy()
+        self.taps, self.by_taps = (np.zeros((planes, 3, 3 * channels), np.float32) for _ in range(2))
+        cells = len(self.board.order)
+        self.grid, self.by_grid = (Held.of(torch.zeros(most, cells * channels)) for _ in range(2))
+        self.untouched = np.arange(height * width)[None], np.zeros(most, np.int64)  # cells and pick of no symmetry
+
+    def _readout(self) -> Tensor:
+        """[P * C, D] the weights of the board's cells."""
+        weight, board = self.places.weight, self.board
+        rows = weight[: len(board.order)] if board.used is None else weight.index_select(0, board.used)
+        return rows.view(self.grid.array.shape[1], -1)
+
+    def _seen(self, shown: Shown) -> tuple:
+        """What the kernels are told of the boards: ring [T, planes, P], (height, width), index, cells, pick."""
+        cells, pick = self.untouched if shown.cells is None or shown.pick is None else (shown.cells, shown.pick)
+        return shown.ring.flatten(2).numpy(), self.size, shown.index, cells, pick
+
+    def run(self, shown: Shown, out: Tensor) -> None:
+        """out [N, D] before the norm."""
+        done, count = 0, len(out)
+        for weight in self.weights:
+            _take_taps_(weight, self.taps[done : done + weight.shape[1]])
+            done += weight.shape[1]
+        _convolve_(*self._seen(shown), self.taps, self.bias, self.board.order, self.grid.array[:count])
+        torch.addmm(self.places.bias, self.grid.tensor[:count], self._readout(), out=out)
+
+    def clear_(self) -> None:
+        """Begin with no gradients, also where games share them."""
+        for by in (self.by_bias, self.by_first_bias, *self.by_weights):
+            by[...] = 0
+
+    def back_(self, shown: Shown, by_sum: Tensor) -> None:
+        """Add to the gradients; by_sum [N, D]: that before the norm."""
+        count, board, by_places = len(by_sum), self.board, self.places.by_places
+        grid, by_grid = self.grid.tensor[:count], self.by_grid.tensor[:count]
+        torch.mm(by_sum, self._readout().T, out=by_grid)
+        if board.used is None:
+            by_places[: len(board.order)].view(grid.shape[1], -1).addmm_(grid.T, by_sum)
+        else:
+            by_places.index_add_(0, board.used, torch.mm(grid.T, by_sum).view(len(board.order), -1))
+        _convolve_back_(*self._seen(shown), self.grid.array[:count], board.order, self.by_grid.array[:count],
+                        self.by_taps, self.by_first_bias)  # fmt: skip
+        done = 0
+        for by_weight in self.by_weights:
+            _give_taps_(self.by_taps[done : done + by_weight.shape[1]], by_weight)
+            done += by_weight.shape[1]
 
 
-def _first_layer(encoder: GridEncoder, number: int, planes: int) -> tuple[Tensor, int]:
-    """(weight [C, planes, 3, 3], how many of the planes are shared by all board games)."""
-    own = [encoder.own_weight[str(number)]] if str(number) in encoder.own_weight else []
-    shared = planes - (own[0].shape[1] if own else 0)
-    return torch.cat([encoder.board_weight, *own], 1).detach() if shared else own[0].detach(), shared
+@compiled
+def _take_taps_(weight, taps):
+    """weight [C, planes, 3, 3] -> taps [planes, 3, 3 C]: what one cell adds to three cells side by side, left to
+    right, row k - 1 of the filter."""
+    channels = weight.shape[0]
+    for p in range(weight.shape[1]):
+        for k in range(3):
+            for j in range(3):
+                for c in range(channels):
+                    taps[p, k, (2 - j) * channels + c] = weight[c, p, k, j]
 
 
-def _taps(weight: Tensor) -> Tensor:
-    """[C, planes, 3, 3] -> [planes, 3, 3 C]: what one cell adds to three cells side by side, left to right."""
-    return weight.flip(3).permute(1, 2, 3, 0).flatten(2).contiguous()
-
-
-def _readout_rows(places: Tensor, board: Board, channels: int) -> Tensor:
-    """[P * C, D] the weights of a board's cells."""
-    rows = places[: len(board.order)] if board.used is None else places.index_select(0, board.used)
-    return rows.view(len(board.order) * channels, -1)
-
-
-def _seen(shown: Shown) -> tuple:
-    """What the kernels are told of the boards: ring [T, planes, P], (height, width), index, cells, pick."""
-    size, ring, index = tuple(shown.ring.shape[-2:]), shown.ring.flatten(2).numpy(), shown.index.numpy()
-    if shown.cells is None or shown.pick is None:
-        return ring, size, index, np.arange(ring.shape[2])[None], np.zeros(len(index), np.int64)
-    return ring, size, index, shown.cells, shown.pick.numpy()
-
-
-def _grid(encoder: GridEncoder, number: int, shown: Shown, places: Tensor, out: Tensor) -> Tensor:
-    """out [N, D] before the norm; returns the rectified grid [N, P * C]."""
-    board = _board(*shown.ring.shape[-2:])
-    weight, _ = _first_layer(encoder, number, shown.ring.shape[1])
-    grid = torch.empty(len(shown.index), len(board.order) * encoder.channels)
-    _convolve_(*_seen(shown), _taps(weight).numpy(),
-               encoder.bias.detach().numpy(), board.order, grid.numpy())  # fmt: skip
-    torch.addmm(encoder.readout.bias, grid, _readout_rows(places, board, encoder.channels), out=out)  # pyright: ignore
-    return grid
-
-
-def _grid_back_(
-    encoder: GridEncoder, number: int, shown: Shown, grid: Tensor, by_sum: Tensor, places: Tensor, by_places: Tensor
-) -> None:
-    """Adds to by_places [places, C * D] and to the gradients of the other parameters; by_sum [N, D]: before the norm."""
-    board, channels, planes = _board(*shown.ring.shape[-2:]), encoder.channels, shown.ring.shape[1]
-    add_gradient_(encoder.readout.bias, by_sum.sum(0))  # pyright: ignore[reportArgumentType]
-    by_grid = torch.mm(by_sum, _readout_rows(places, board, channels).T)
-    if board.used is None:
-        by_places[: len(board.order)].view(len(board.order) * channels, -1).addmm_(grid.T, by_sum)
-    else:
-        by_places.index_add_(0, board.used, torch.mm(grid.T, by_sum).view(len(board.order), -1))
-    by_taps, by_bias = torch.zeros(planes, 3, 3 * channels), torch.zeros(channels)
-    _convolve_back_(*_seen(shown), grid.numpy(), board.order, by_grid.numpy(), by_taps.numpy(), by_bias.numpy())  # fmt: skip
-    by_weight = by_taps.view(planes, 3, 3, channels).permute(3, 0, 1, 2).flip(3)
-    _, shared = _first_layer(encoder, number, planes)
-    if shared:
-        add_gradient_(encoder.board_weight, by_weight[:, :shared].contiguous())
-    if shared < planes:
-        add_gradient_(encoder.own_weight[str(number)], by_weight[:, shared:].contiguous())
-    add_gradient_(encoder.bias, by_bias)
+@compiled
+def _give_taps_(taps, weight):
+    """The way back of `_take_taps_`, for gradients, which are added."""
+    channels = weight.shape[0]
+    for p in range(weight.shape[1]):
+        for k in range(3):
+            for j in range(3):
+                for c in range(channels):
+                    weight[c, p, k, j] += taps[p, k, (2 - j) * channels + c]
 
 
 @compiled
 def _convolve_(ring, size, index, cells, pick, taps, bias, order, out):
     """out [N, P * C]: the rectified 3x3 convolution of rows `index` [N] of ring [T, planes, P], turned by cells
-    [S, P] of symmetry pick [N], zeros around. size: (height, width); taps [planes, 3, 3 C] of `_taps`, bias [C]; order
-    [P]: where a cell lies in a row of out."""
+    [S, P] of symmetry pick [N], zeros around. size: (height, width); taps [planes, 3, 3 C] of `_take_taps_`, bias [C];
+    order [P]: where a cell lies in a row of out."""
     planes, (height, width), channels = ring.shape[1], size, bias.shape[0]
-    stride = (width + 2) * channels
-    wide = np.empty((height + 2) * stride, np.float32)  # the sums, with a border of one cell
+    wide = np.empty((height + 2, (width + 2) * channels), np.float32)  # the sums, with a border of one cell
     for i in range(index.shape[0]):
-        names = cells[pick[i]]
+        names, target = cells[pick[i]], out[i]
         wide[:] = 0
         for p in range(planes):
             plane = ring[index[i], p]
@@ -241,35 +265,38 @@ def _convolve_(ring, size, index, cells, pick, taps, bias, order, out):
                     x = np.float32(plane[names[row * width + column]])
                     if x != 0:
                         for k in range(3):  # the cell is seen from the row below first
-                            start = (row + 2 - k) * stride + column * channels
+                            near = wide[row + 2 - k, column * channels : (column + 3) * channels]
                             tap = taps[p, k]
-                            for j in range(3 * channels):
-                                wide[start + j] += x * tap[j]
+                            for j in range(tap.shape[0]):
+                                near[j] += x * tap[j]
         for row in range(height):
             for column in range(width):
-                source = (row + 1) * stride + (column + 1) * channels
-                target = order[row * width + column] * channels
+                sums = wide[row + 1, (column + 1) * channels : (column + 2) * channels]
+                place = order[row * width + column] * channels
+                made = target[place : place + channels]
                 for c in range(channels):
-                    y = wide[source + c] + bias[c]
-                    out[i, target + c] = np.float32(0) if y < 0 else y
+                    y = sums[c] + bias[c]
+                    made[c] = np.float32(0) if y < 0 else y
 
 
 @compiled
 def _convolve_back_(ring, size, index, cells, pick, out, order, gradient, by_taps, by_bias):
-    """Adds to by_taps [planes, 3, 3 C] and by_bias [C] what gradient [N, P * C] at `_convolve_`'s output says."""
+    """Adds to by_bias [C] what gradient [N, P * C] at `_convolve_`'s output says, and sets by_taps [planes, 3, 3 C]."""
     planes, (height, width), channels = ring.shape[1], size, by_bias.shape[0]
-    stride = (width + 2) * channels
-    wide = np.zeros((height + 2) * stride, np.float32)  # the gradient before the rectifier; its border stays 0
+    wide = np.zeros((height + 2, (width + 2) * channels), np.float32)  # gradients before the rectifier; a border of 0
+    by_taps[:] = 0
     for i in range(index.shape[0]):
-        names = cells[pick[i]]
+        names, whole, by_whole = cells[pick[i]], out[i], gradient[i]
         for row in range(height):
             for column in range(width):
-                target = (row + 1) * stride + (column + 1) * channels
-                source = order[row * width + column] * channels
+                sums = wide[row + 1, (column + 1) * channels : (column + 2) * channels]
+                place = order[row * width + column] * channels
+                made, by_made = whole[place : place + channels], by_whole[place : place + channels]
                 for c in range(channels):
-                    g = np.float32(0) if out[i, source + c] == 0 else gradient[i, source + c]
-                    wide[target + c] = g
-                    by_bias[c] += g
+                    g = by_made[c]
+                    sums[c] = np.float32(0) if made[c] == 0 else g
+                for c in range(channels):
+                    by_bias[c] += sums[c]
         for p in range(planes):
             plane = ring[index[i], p]
             for row in range(height):
@@ -277,41 +304,47 @@ def _convolve_back_(ring, size, index, cells, pick, out, order, gradient, by_tap
                     x = np.float32(plane[names[row * width + column]])
                     if x != 0:
                         for k in range(3):
-                            start = (row + 2 - k) * stride + column * channels
+                            near = wide[row + 2 - k, column * channels : (column + 3) * channels]
                             tap = by_taps[p, k]
-                            for j in range(3 * channels):
-                                tap[j] += x * wide[start + j]
+                            for j in range(tap.shape[0]):
+                                tap[j] += x * near[j]
 
 
 # -- vectors -----------------------------------------------------------------------------------------------------
 
 
-def _squashed(encoder: VectorEncoder, number: int, shown: Shown) -> Tensor:
-    """[N, entries] in units of their spread, then symlog."""
-    found = torch.empty(len(shown.index), shown.ring.shape[1])
-    _squash_(shown.ring.numpy(), shown.index.numpy(), encoder.get_buffer(f"center_{number}").numpy(),
-             encoder.get_buffer(f"spread_{number}").numpy(), found.numpy())  # fmt: skip
-    return found
+class _Vector:
+    """`VectorEncoder`, for vectors of one game."""
 
+    def __init__(self, encoder: VectorEncoder, number: int, most: int, gradients: Gradients):
+        first: nn.Linear = encoder.first[str(number)]  # pyright: ignore[reportAssignmentType]
+        self.first, self.out = Dense(first, gradients), Dense(encoder.out, gradients)
+        self.by_bias = room_for(encoder.out.bias, gradients).numpy()  # of the layer before the norm
+        self.center, self.spread = (encoder.get_buffer(f"{n}_{number}").numpy() for n in ("center", "spread"))
+        self.squashed = Held.of(torch.zeros(most, len(self.center)))
+        self.hidden, self.by_hidden = (Held.of(torch.zeros(most, len(first.bias))) for _ in range(2))
 
-def _vector(encoder: VectorEncoder, number: int, shown: Shown, out: Tensor) -> Tensor:
-    """out [N, D] before the norm; returns the hidden layer [N, H]."""
-    first: nn.Linear = encoder.first[str(number)]  # pyright: ignore[reportAssignmentType]
-    hidden = torch.mm(_squashed(encoder, number, shown), first.weight.T)
-    rectify_(hidden.numpy(), first.bias.detach().numpy())
-    torch.addmm(encoder.out.bias, hidden, encoder.out.weight.T, out=out)
-    return hidden
+    def run(self, shown: Shown, out: Tensor) -> None:
+        """out [N, D] before the norm."""
+        count = len(out)
+        _squash_(shown.ring.numpy(), shown.index, self.center, self.spread, self.squashed.array)
+        torch.mm(self.squashed.tensor[:count], self.first.turned, out=self.hidden.tensor[:count])
+        rectify_(self.hidden.array[:count], self.first.bias.array)
+        torch.addmm(self.out.bias.tensor, self.hidden.tensor[:count], self.out.turned, out=out)
 
+    def clear_(self) -> None:
+        """Begin with no gradients in what games share."""
+        self.by_bias[:] = 0
+        self.out.by_weight.zero_()
 
-def _vector_back_(encoder: VectorEncoder, number: int, shown: Shown, hidden: Tensor, by_sum: Tensor) -> None:
-    """by_sum [N, D]: before the norm; hidden [N, H]."""
-    first: nn.Linear = encoder.first[str(number)]  # pyright: ignore[reportAssignmentType]
-    add_gradient_(encoder.out.weight, torch.mm(by_sum.T, hidden))
-    add_gradient_(encoder.out.bias, by_sum.sum(0))
-    by_hidden = torch.mm(by_sum, encoder.out.weight)
-    mask_(by_hidden.numpy(), hidden.numpy())
-    add_gradient_(first.weight, torch.mm(by_hidden.T, _squashed(encoder, number, shown)))
-    add_gradient_(first.bias, by_hidden.sum(0))
+    def back_(self, shown: Shown, by_sum: Tensor) -> None:
+        """Add to the gradients; by_sum [N, D]: that before the norm."""
+        count = len(by_sum)
+        hidden, by_hidden = self.hidden.tensor[:count], self.by_hidden.tensor[:count]
+        self.out.by_weight.addmm_(by_sum.T, hidden)
+        torch.mm(by_sum, self.out.weight, out=by_hidden)
+        mask_(self.by_hidden.array[:count], self.hidden.array[:count], self.first.by_bias.array, True)
+        torch.mm(by_hidden.T, self.squashed.tensor[:count], out=self.first.by_weight)
 
 
 @compiled

@@ -13,12 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from agents.adamw import descend_
-from agents.batches import Batch, Sampler
 from agents.bounds import at_least, at_most
 from agents.encoders import label_seed, seeded
-from agents.fused import can_fuse, step_
-from agents.fused_encoders import encode, encode_back_
+from agents.fused import can_fuse
+from agents.fused_update import FusedUpdate
 from agents.network import MultiGameNetwork, num_values, pad_last, to_relative
 from agents.replay import ReplayBuffer, Window
 from agents.support import decode, two_hot
@@ -214,10 +212,10 @@ class Learner:
     def __init__(self, network: MultiGameNetwork, averaged: MultiGameNetwork, config: LearnerConfig, seed: int):
         self.network, self.averaged, self.config, self.seed = network, averaged, config, seed
         self.generator = torch.Generator().manual_seed(label_seed(seed, "learner"))
-        self.sampler = Sampler(config)
         self.num_updates = 0
         self.value_errors: dict[str, float] = {}  # of the last update: the median of a game's rows, in its units
         self._trained: list[nn.Parameter] | None = None
+        self._fused: FusedUpdate | None = None
         self._averages: list[tuple[nn.Parameter, nn.Parameter]] = []
         latent, hidden = network.num_tokens * network.width, network.config.hidden
         self.predictor = (
@@ -248,7 +246,7 @@ class Learner:
         """Grow both networks; the optimiser takes the new parameters in and keeps the moments of the old."""
         self.network.add_game(spec)
         self.averaged.add_game(spec)
-        self._trained = None
+        self._trained = self._fused = None
         known = {id(parameter) for group in self.optimizer.param_groups for parameter in group["params"]}
         new = [parameter for parameter in self._parameters() if id(parameter) not in known]
         self.optimizer.param_groups[0]["params"].extend(new)
@@ -371,27 +369,44 @@ class Learner:
 
     def update(self, buffers: dict[str, ReplayBuffer], gamma: float, total_updates: int) -> dict[str, dict[str, float]]:
         """One step on a balanced batch; returns game -> head -> mean loss, and "all games"."""
-        self.optimizer.zero_grad(set_to_none=True)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(total_updates)
-        fused = self._can_fuse()
-        if fused:
-            batch = self.batch(buffers, gamma)
-            losses, total = self._fused_backward(batch)
-            rows = {part.spec.name: part.index for part in batch.parts}
-            norm = descend_(self.optimizer, self._pairs(), self.config.max_grad_norm, self._decay())
-        else:
-            samples, indices = self.sample(buffers, gamma)
-            losses, total = self._backward(samples)
-            rows = {sample.spec.name: index for sample, index in zip(samples, indices, strict=True)}
-            norm = self.descend()
+        return self._compiled_update(buffers, gamma) if self._can_fuse() else self._torch_update(buffers, gamma)
+
+    def _torch_update(self, buffers: dict[str, ReplayBuffer], gamma: float) -> dict[str, dict[str, float]]:
+        """An update of any network."""
+        samples, indices = self.sample(buffers, gamma)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses, total = self._backward(samples)
+        norm = self.descend()
         self.num_updates += 1
-        errors = losses.value_error.split([len(index) for index in rows.values()])
-        for (name, index), error in zip(rows.items(), errors, strict=True):
-            buffers[name].set_priority_(index, error)
-            unit = float(self.network.tables.scale[self.network.games[name]])
-            self.value_errors[name] = float(error.median()) * unit
-        return self._report({name: len(index) for name, index in rows.items()}, losses, total, norm)
+        sizes = [len(s.action) for s in samples]
+        for sample, index, error in zip(samples, indices, losses.value_error.split(sizes), strict=True):
+            buffers[sample.spec.name].set_priority_(index, error)
+            unit = float(self.network.tables.scale[self.network.games[sample.spec.name]])
+            self.value_errors[sample.spec.name] = float(error.median()) * unit
+        return self._report(samples, losses, total, norm)
+
+    def _compiled_update(self, buffers: dict[str, ReplayBuffer], gamma: float) -> dict[str, dict[str, float]]:
+        """The same for the networks of `_can_fuse`, in compiled passes between the matrix products."""
+        fused = self.fused(buffers)
+        batch = fused.draw(list(buffers.values()), gamma, self.generator)
+        answer = fused.backward(batch)
+        norm = fused.descend(self.optimizer, self._decay())
+        self.num_updates += 1
+        for part in batch.parts:
+            error = torch.from_numpy(answer.value_error[part.rows])
+            buffers[part.spec.name].set_priority_(torch.from_numpy(part.shown.index), error)
+        self.value_errors |= fused.value_errors(batch, answer)
+        return {**fused.report(batch, answer), "all games": {"loss": answer.total, "gradient_norm": norm}}
+
+    def fused(self, buffers: dict[str, ReplayBuffer]) -> FusedUpdate:
+        """The compiled update for these games, which is kept."""
+        if self._fused is None or not self._fused.fits(list(buffers)):
+            self._parameters()
+            specs = [buffer.spec for buffer in buffers.values()]
+            self._fused = FusedUpdate(self.config, self.network, self.averaged, specs, self._averages)
+        return self._fused
 
     def _can_fuse(self) -> bool:
         return self.config.unroll > 0 and not self.config.consistency_loss and can_fuse(self.network)
@@ -414,34 +429,23 @@ class Learner:
         total.backward()
         return losses, float(total.detach())
 
-    def batch(self, buffers: dict[str, ReplayBuffer], gamma: float) -> Batch:
-        """`sample` in compiled passes, for networks of `can_fuse`."""
-        return self.sampler.draw(self.averaged, buffers, gamma, self.generator)
-
-    def _fused_backward(self, batch: Batch) -> tuple[Losses, float]:
-        """`_backward` without autograd, but for the encoders that need it."""
-        network, config = self.network, self.config
-        encoded = encode(network, [part.shown for part in batch.parts], train=True)
-        answer = step_(network, encoded.latent, batch.aims, config.value_loss, config.reward_loss)
-        encode_back_(network, encoded, answer.latent_gradient)
-        return Losses(*answer[1:6], None, answer.value_error), answer.total
-
-    def _report(self, sizes: dict[str, int], losses: Losses, total: float, norm: float) -> dict[str, dict[str, float]]:
-        """Mean losses by game and head: policy and value of the sampled positions, the others over the moves. sizes:
-        game -> its rows."""
+    def _report(
+        self, samples: Sequence[Sample], losses: Losses, total: float, norm: float
+    ) -> dict[str, dict[str, float]]:
+        """Mean losses by game and head: policy and value of the sampled positions, the others over the moves."""
         heads = ("policy", "value", *(("reward", "continuation", "next_mover") if self.config.unroll else ()))
         with torch.no_grad():
             means = torch.stack(
                 [losses.policy[0], losses.value[0], *(getattr(losses, head).mean(0) for head in heads[2:])]
             )
-            by_game = torch.stack([part.mean(1) for part in means.split(list(sizes.values()), 1)]).tolist()
+            by_game = torch.stack([part.mean(1) for part in means.split([len(s.action) for s in samples], 1)]).tolist()
         report: dict[str, dict[str, float]] = {
-            name: dict(zip(heads, numbers, strict=True)) for name, numbers in zip(sizes, by_game, strict=True)
+            s.spec.name: dict(zip(heads, numbers, strict=True)) for s, numbers in zip(samples, by_game, strict=True)
         }
         return {**report, "all games": {"loss": total, "gradient_norm": norm}}
 
     def descend(self) -> float:
-        """Clip the gradients, step, move the averages: `agents.adamw.descend_` in torch. Returns the gradients' norm."""
+        """Clip the gradients, step, move the averages; returns the gradients' norm before."""
         norm = nn.utils.clip_grad_norm_(self._parameters(), self.config.max_grad_norm, foreach=True)
         self.optimizer.step()
         with torch.no_grad():
@@ -453,11 +457,6 @@ class Learner:
     def _decay(self) -> float:
         """Of the averaged weights; they follow faster at the beginning of a run."""
         return min(self.config.ema, (1 + self.num_updates) / (10 + self.num_updates))
-
-    def _pairs(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
-        """(parameter, its average)."""
-        self._parameters()
-        return self._averages
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -488,5 +487,6 @@ class Learner:
                     f"the checkpoint trained {name}, which this configuration does not; resume with its own"
                 )
             self.optimizer.state[parameters[name]] = dict(moments)
+        self._fused = None  # the moments lie elsewhere now
         self.generator.set_state(state["generator"])
         self.num_updates = state["num_updates"]

@@ -4,9 +4,11 @@
     python benchmarks/learner_update.py --before /tmp/before --out benchmarks/results/DATE-learner-update.md
 
 Each of the two trees runs in a process of its own, which waits while the other makes some updates: a busy machine slows
-both. Without --before this tree alone is measured. An update's parts are timed by wrapping the functions that make
-them; products are what torch's profiler finds in matrix products and convolutions (gradients included) in further
-updates, over the median time of an update without the profiler. `--runs` also times whole short runs of both trees.
+both. Times are the thread's own processor time, which is the clock's on an idle machine and leaves out the waiting on
+a busy one. Without --before this tree alone is measured. An update's parts are timed by wrapping the functions that
+make them; products are what torch's profiler finds in matrix products and convolutions (gradients included) in further
+updates: of each operation and its shapes the median, so that what was interrupted does not count, times how often it
+was called. `--runs` also times whole short runs of both trees.
 """
 
 from __future__ import annotations
@@ -33,9 +35,9 @@ PRODUCTS = ("aten::mm", "aten::addmm", "aten::addmm_", "aten::bmm", "aten::convo
 BLOCK = 5  # updates in a row
 # Part -> what makes it, by tree: attributes of agents.learner, as far as a tree has them.
 PARTS = {
-    "sample": ("Learner.sample", "Learner.batch"),
-    "gradients": ("Learner._fused_backward",),
-    "step": ("nn.utils.clip_grad_norm_", "torch.optim.AdamW.step", "Learner._average", "descend_"),
+    "sample": ("Learner.sample", "FusedUpdate.draw"),
+    "gradients": ("Learner._fused_backward", "FusedUpdate.backward"),
+    "step": ("nn.utils.clip_grad_norm_", "torch.optim.AdamW.step", "Learner._average", "FusedUpdate.descend"),
 }
 
 
@@ -77,11 +79,11 @@ def timed(owner: Any, path: str, spent: dict[str, float], part: str) -> None:
 
     @functools.wraps(function)
     def wrapper(*arguments, **named):
-        started = time.perf_counter()
+        started = time.thread_time()
         try:
             return function(*arguments, **named)
         finally:
-            spent[part] += time.perf_counter() - started
+            spent[part] += time.thread_time() - started
 
     setattr(owner, name, wrapper)
 
@@ -106,15 +108,19 @@ def work(games: list[str]) -> None:
         found = []
         for _ in range(BLOCK):
             spent.update(dict.fromkeys(PARTS, 0.0))
-            started = time.perf_counter()
+            started = time.thread_time()
             update()
-            whole = time.perf_counter() - started
+            whole = time.thread_time() - started
             found.append({"whole": 1e3 * whole} | {part: 1e3 * seconds for part, seconds in spent.items()})
         print(json.dumps(found), flush=True)
-    with torch.profiler.profile() as profile:
+    with torch.profiler.profile(record_shapes=True) as profile:
         for _ in range(40):
             update()
-    products = sum(event.self_cpu_time_total for event in profile.key_averages() if event.key in PRODUCTS)
+    calls: dict[str, list[float]] = {}
+    for event in profile.events():
+        if event.name in PRODUCTS:
+            calls.setdefault(f"{event.name} {event.input_shapes}", []).append(event.self_cpu_time_total)
+    products = sum(statistics.median(times) * len(times) for times in calls.values())
     print(json.dumps(products / 1e3 / 40), flush=True)
 
 
@@ -218,7 +224,7 @@ def main() -> None:
         f"- Commits: {', '.join(f'{name} {revision(tree)}' for name, tree in trees.items())}",
         f"- Defaults of the product; {BLOCK * args.rounds} updates each, in turn; medians, milliseconds",
         "",
-        "| games | tree | an update | updates/s | times as fast | sample | gradients | clip, AdamW, average | products |",
+        "| games | tree | an update | updates/s | times as fast | sample | gradients | clip and step | products |",
         "|" + "---|" * 9,
     ]
     wanted = [games.split(",") for games in args.games] if args.games else [[g] for g in GAMES] + [list(GAMES)]

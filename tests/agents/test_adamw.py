@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from agents.adamw import descend_
+from agents.adamw import descend_, table_of
 
 SIZES = [(1,), (3, 5), (64,), (65,), (40, 130), (4096,), (3, 4097)]  # beside and beyond whole chunks
 
@@ -19,6 +19,10 @@ def made(seed=0):
     averages = [torch.randn(size, generator=generator) for size in SIZES]
     optimizer = torch.optim.AdamW(parameters, lr=3e-3, betas=(0.9, 0.99), weight_decay=1e-2, fused=True)
     return parameters, averages, optimizer
+
+
+def compiled_descent(parameters, averages, optimizer, max_norm, decay):
+    return descend_(optimizer, table_of(optimizer, list(zip(parameters, averages, strict=True))), max_norm, decay)
 
 
 def torch_descent(parameters, averages, optimizer, max_norm, decay):
@@ -42,7 +46,7 @@ def test_the_same_as_torch_over_many_steps():
         max_norm, decay = (1.0 if step % 2 else 1e6), min(0.99, (1 + step) / (10 + step))
         for _, _, optimizer in (mine, theirs):
             optimizer.param_groups[0]["lr"] = 1e-2 / (1 + step)
-        norm = descend_(mine[2], list(zip(mine[0], mine[1], strict=True)), max_norm, decay)
+        norm = compiled_descent(*mine, max_norm, decay)
         assert norm == pytest.approx(torch_descent(*theirs, max_norm, decay), rel=1e-5)
         assert (norm > max_norm) == bool(step % 2)
     for one, other in zip(mine[0], theirs[0], strict=True):
@@ -67,7 +71,7 @@ def test_a_run_goes_over_to_torch_and_back():
         if step % 2:
             torch_descent(*mixed, 1.0, 0.9)
         else:
-            descend_(mixed[2], list(zip(mixed[0], mixed[1], strict=True)), 1.0, 0.9)
+            compiled_descent(*mixed, 1.0, 0.9)
         torch_descent(*theirs, 1.0, 0.9)
     for one, other in zip([*mixed[0], *mixed[1]], [*theirs[0], *theirs[1]], strict=True):
         torch.testing.assert_close(one, other, rtol=2e-5, atol=2e-6)
@@ -80,7 +84,7 @@ def test_a_gradient_that_is_no_number_is_seen_everywhere(bad):
     for parameter in parameters:
         parameter.grad = torch.ones_like(parameter)
     parameters[3].grad[7] = bad
-    norm = descend_(optimizer, list(zip(parameters, averages, strict=True)), 1.0, 0.9)
+    norm = compiled_descent(parameters, averages, optimizer, 1.0, 0.9)
     assert not math.isfinite(norm)
     assert parameters[3][7].isnan()
     assert all(not torch.equal(old, new) or bad == math.inf for old, new in zip(before, parameters, strict=True))
@@ -92,5 +96,5 @@ def test_a_strided_gradient_is_read_right():
     one.grad, other.grad = gradient.clone(memory_format=torch.preserve_format), gradient.contiguous()
     assert not one.grad.is_contiguous()
     for parameter in (one, other):
-        descend_(torch.optim.AdamW([parameter], lr=0.1), [(parameter, torch.zeros(6, 4))], 1e9, 0.5)
+        compiled_descent([parameter], [torch.zeros(6, 4)], torch.optim.AdamW([parameter], lr=0.1), 1e9, 0.5)
     assert torch.equal(one, other)

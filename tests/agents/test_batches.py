@@ -6,6 +6,7 @@ import pytest
 import torch
 from tiny import grid, shaken, tiny_config, toy, vector
 
+from agents.fused import Aims
 from agents.learner import Learner, LearnerConfig
 from agents.network import MultiGameNetwork
 from agents.replay import ReplayBuffer, ReplayConfig
@@ -16,7 +17,7 @@ COPIES, LENGTH = 5, 40
 
 
 def arbitrary_buffer(spec: GameSpec, steps: int, config: LearnerConfig, seed: int) -> ReplayBuffer:
-    """`steps` steps of noise in a ring of 40: episodes end, are cut off, begin with random moves, hold explored ones."""
+    """`steps` steps of noise in a ring of 40: episodes end, are cut off, hold random moves."""
     generator = torch.Generator().manual_seed(seed)
     buffer = ReplayBuffer(spec, COPIES, ReplayConfig(max_steps=LENGTH * COPIES), config.window)
     assert buffer.length == LENGTH
@@ -52,24 +53,30 @@ def learner_of(specs, config, seed=0):
     return Learner(nets[0], nets[1].requires_grad_(False), config, seed)
 
 
+def drawn(learner, buffers, gamma=0.9):
+    """A compiled batch and its targets as tensors."""
+    batch = learner.fused(buffers).draw(list(buffers.values()), gamma, learner.generator)
+    return batch, Aims(*map(torch.from_numpy, batch.aims))
+
+
 def both(learner, buffers, gamma=0.9):
-    """(samples, indices, batch) of the same random state."""
+    """(samples, indices, batch, its targets) of the same random state."""
     state = learner.generator.get_state()
     samples, indices = learner.sample(buffers, gamma)
     after = learner.generator.get_state()
     learner.generator.set_state(state)
-    batch = learner.batch(buffers, gamma)
+    batch, aims = drawn(learner, buffers, gamma)
     assert torch.equal(learner.generator.get_state(), after)
-    return samples, indices, batch
+    return samples, indices, batch, aims
 
 
-def assert_equal_where_it_counts(learner, samples, indices, batch):
-    network, aims = learner.network, batch.aims
+def assert_equal_where_it_counts(learner, samples, indices, batch, aims):
+    network = learner.network
     rows_weight = learner._row_weights(samples)
     for sample, index, part in zip(samples, indices, batch.parts, strict=True):
         rows, actions = part.rows, sample.spec.num_actions
         assert part.spec is sample.spec
-        assert torch.equal(part.index, index)
+        assert torch.equal(torch.from_numpy(part.shown.index), index)
         assert (aims.game[rows] == network.games[sample.spec.name]).all()
         assert torch.equal(part.shown.observation(), sample.observation)
         alive, moved, known = sample.alive, sample.moved, sample.policy_known
@@ -113,8 +120,8 @@ def test_the_same_batch_as_in_torch(games, steps, changes):
     learner = learner_of(specs, config)
     seen = {"dead": False, "unknown": False, "over": False}
     for _ in range(3):
-        samples, indices, batch = both(learner, buffers)
-        assert_equal_where_it_counts(learner, samples, indices, batch)
+        samples, *others = both(learner, buffers)
+        assert_equal_where_it_counts(learner, samples, *others)
         seen["dead"] |= any(bool((~s.alive).any()) for s in samples)
         seen["unknown"] |= any(bool((s.alive & ~s.policy_known).any()) for s in samples)
         seen["over"] |= any(bool((s.moved & ~s.continues).any()) for s in samples)
@@ -129,8 +136,8 @@ def test_positions_are_drawn_by_their_mass():
     learner = learner_of([spec], config)
     seen = torch.zeros(LENGTH * COPIES)
     for _ in range(20):
-        batch = learner.batch({spec.name: buffer}, 0.9)
-        index = batch.parts[0].index
+        batch, aims = drawn(learner, {spec.name: buffer})
+        index = torch.from_numpy(batch.parts[0].shown.index)
         seen += torch.bincount(index, minlength=len(seen))
     oldest = buffer.num_added % LENGTH
     slots = (oldest + torch.arange(buffer.num_ready)) % LENGTH
@@ -141,8 +148,8 @@ def test_positions_are_drawn_by_their_mass():
     expected = share * 20 * 4096
     assert ((seen - expected).abs() < 5 * expected.sqrt() + 1).all()
     # Importance weights undo the priorities in part: weight ~ share ** -0.5.
-    ratio = batch.aims.weight * share[index].sqrt()
-    assert batch.aims.weight.std() > 0.1 * batch.aims.weight.mean()
+    ratio = aims.weight * share[index].sqrt()
+    assert aims.weight.std() > 0.1 * aims.weight.mean()
     torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio), rtol=1e-4, atol=0)
 
 
@@ -152,4 +159,4 @@ def test_an_empty_buffer_is_named():
     buffer.mass.zero_()
     learner = learner_of([spec], CONFIG)
     with pytest.raises(ValueError, match="tictactoe: the replay buffer holds no step"):
-        learner.batch({spec.name: buffer}, 0.9)
+        drawn(learner, {spec.name: buffer})

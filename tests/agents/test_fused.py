@@ -5,7 +5,7 @@ import torch
 
 from agents.acting import SearchConfig, ValueScales
 from agents.fused import can_fuse
-from agents.learner import Learner, LearnerConfig
+from agents.learner import Learner, LearnerConfig, Losses
 from agents.network import MultiGameNetwork, NetworkConfig
 from agents.replay import ReplayBuffer, ReplayConfig
 from agents.selfplay import Collector, SelfPlayConfig, collect_step
@@ -39,7 +39,11 @@ def gradients(learner, buffers, state, fused):
     learner.generator.set_state(state)
     learner.optimizer.zero_grad(set_to_none=True)
     if fused:
-        losses, total = learner._fused_backward(learner.batch(buffers, 0.99))
+        update = learner.fused(buffers)
+        answer = update.backward(update.draw(list(buffers.values()), 0.99, learner.generator))
+        heads = [torch.from_numpy(part) for part in answer.losses]
+        losses = Losses(*heads[:2], *(part[1:] for part in heads[2:]), None, torch.from_numpy(answer.value_error))
+        total = answer.total
     else:
         losses, total = learner._backward(learner.sample(buffers, 0.99)[0])
     return losses, total, {name: weight.grad for name, weight in learner.network.named_parameters()}
@@ -84,3 +88,26 @@ def test_nan_is_seen():
     _, total, got = gradients(learner, buffers, learner.generator.get_state(), fused=True)
     assert total != total
     assert not all(bool(weight.isfinite().all()) for weight in got.values() if weight is not None)
+
+
+def test_a_whole_update_is_that_of_the_torch_path():
+    """Weights, averages, moments, priorities and the report after one update each way, from the same state."""
+    (one, first), (other, second) = (learner_of(["tictactoe", "CartPole-v1"]) for _ in range(2))
+    other._can_fuse = lambda: False
+    for _ in range(2):
+        found, wanted = one.update(first, 0.99, 100), other.update(second, 0.99, 100)
+        for game, losses in wanted.items():
+            assert found[game] == pytest.approx(losses, rel=2e-3, abs=1e-5), game
+        assert one.value_errors == pytest.approx(other.value_errors, rel=2e-3)
+        for name in first:
+            torch.testing.assert_close(first[name].mass, second[name].mass, rtol=2e-3, atol=1e-4)
+    mine, theirs = one.state_dict(), other.state_dict()
+    for part in ("network", "averaged"):
+        for name, weight in theirs[part].items():
+            torch.testing.assert_close(mine[part][name], weight, rtol=1e-3, atol=5e-5, msg=name)
+    assert mine["optimizer"].keys() == theirs["optimizer"].keys()
+    for name, moments in theirs["optimizer"].items():
+        assert int(mine["optimizer"][name]["step"]) == int(moments["step"]) == 14
+        torch.testing.assert_close(
+            mine["optimizer"][name]["exp_avg"], moments["exp_avg"], rtol=5e-3, atol=1e-5, msg=name
+        )
