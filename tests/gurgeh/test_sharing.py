@@ -10,7 +10,7 @@ import torch
 
 from agents.network import MultiGameNetwork, NetworkConfig
 from envs.registry import make
-from gurgeh.frozen_losses import frozen_losses
+from gurgeh.frozen_losses import head_losses, heads_apart, targets_of
 from gurgeh.measure import measure
 from gurgeh.sharing import SharingReader
 from gurgeh.validation import build_frozen_set, load_frozen_set, save_frozen_set
@@ -37,9 +37,12 @@ def sets():
 
 def total(real, frozen, size):
     """A position's loss, the slow way: all heads at the position and after one move."""
-    rows = frozen.first(size)
-    losses = frozen_losses(real, make(rows.game).spec, rows, 1)
-    stack = np.stack(list(losses.values()))
+    rows, spec = frozen.first(size), make(frozen.game).spec
+    with torch.no_grad():
+        latent = real.represent(rows.game, rows.observation)
+        said = heads_apart(real, spec, rows.action[:, :1], latent)  # every k a call of the layers
+    (losses,) = head_losses(spec, said, targets_of(real, spec, rows, 1))
+    stack = np.concatenate([loss.numpy() for loss in losses.values()])
     return np.where(np.isfinite(stack).any(0), np.nansum(stack, 0), np.nan)
 
 
