@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.encoders import label_seed
+from agents.encoders import BOARD_PLANES, label_seed
 from agents.learner import unroll
 from agents.network import Heads, MultiGameNetwork
 from envs import registry
-from envs.game import GameSpec
+from envs.game import GameSpec, ObservationKind
 from gurgeh.frozen_losses import Targets, head_losses, heads_apart, stacked_heads, targets_of
 from gurgeh.validation import FrozenSet
 from monitor.measures import Ablation, collect_activations, undisturbed
@@ -120,6 +120,16 @@ class SharingReader:
         if rows.shape[1] > MOST_INPUTS:
             rows = rows[:, torch.linspace(0, rows.shape[1] - 1, MOST_INPUTS).long()]
         return rows.double().numpy()
+
+    def same_inputs(self, game: str, other: str) -> bool:
+        """Boards of one size that show nothing but mine and theirs, and texts of one length; the first layer of all
+        other games is their own."""
+        one, two = self.spec(game), self.spec(other)
+        if not self.network.config.shared_encoders or one.observation.shape != two.observation.shape:
+            return False
+        if one.observation.kind is ObservationKind.TOKENS is two.observation.kind:
+            return True
+        return one.board_planes and two.board_planes and one.observation.shape[0] == BOARD_PLANES
 
     def untrained(self, game: str, size: int, number: int) -> np.ndarray:
         """[N, L * D] latents of a network that has learnt nothing."""
@@ -291,7 +301,8 @@ def sharing_measure(
     """What the monitor is handed to compare games in `network`."""
     reader = SharingReader(network, sets, moves)
     return SharingMeasure(
-        relation=reader.relation, labels=reader.labels, inputs=reader.inputs, untrained=reader.untrained,
+        relation=reader.relation, labels=reader.labels, inputs=reader.inputs,
+        same_inputs=reader.same_inputs, untrained=reader.untrained,
         paired=reader.paired, num_units=reader.num_units, ablated=reader.ablated, lookahead=reader.lookahead,
     )  # fmt: skip
 

@@ -174,6 +174,18 @@ def test_how_games_are_related(sets):
     assert reader.relation("CartPole-v1", "tictactoe") == OTHER
 
 
+def test_inputs_are_the_same_where_nothing_of_the_first_layer_is_the_games_own():
+    names = ("tictactoe", "twin:1:tictactoe", "scrambled:1:tictactoe", "hex:3", "connect_four", "CartPole-v1")
+    reader = SharingReader(network(names=names), {}, 5)
+    assert reader.same_inputs("tictactoe", "scrambled:1:tictactoe")
+    assert not reader.same_inputs("tictactoe", "twin:1:tictactoe"), "a twin's planes are its own"
+    assert not reader.same_inputs("CartPole-v1", "tictactoe")
+    assert not reader.same_inputs("hex:3", "hex:3"), "its third plane is its own"
+    assert not reader.same_inputs("tictactoe", "connect_four"), "another size"
+    apart = MultiGameNetwork(NetworkConfig(**{**CONFIG, "shared_encoders": False}), reader.network.specs, 3)
+    assert not SharingReader(apart, {}, 5).same_inputs("tictactoe", "scrambled:1:tictactoe")
+
+
 def test_the_untrained_network_is_the_one_before_the_first_update(sets):
     specs = [make(name).spec for name in NAMES]
     before = MultiGameNetwork(NetworkConfig(**CONFIG), specs, 3)
