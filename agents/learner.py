@@ -70,8 +70,9 @@ class LearnerConfig:
     """Weight of the value loss."""
     reward_loss: float = 1.0
     """Weight of the reward loss."""
-    consistency_loss: float = 0.0
-    """Weight of the latent consistency loss (Ye et al. 2021, EfficientZero); 0 leaves it out."""
+    consistency_loss: float = 0.5
+    """Weight of the latent consistency loss (Ye et al. 2021, EfficientZero): what the model imagines against what was
+    then seen. 0 leaves it out, and so does `unroll` 0, which imagines nothing."""
     symmetries: bool = True
     """Use the symmetries that a game declares as data augmentation."""
 
@@ -83,9 +84,11 @@ class LearnerConfig:
         at_least("learner", self, **counts, **amounts, **losses, search_share=0, final_lr_share=0)
         at_most("learner", self, **shares, weight_decay=10, updates_per_step=1e6, unroll=1000, n_step=100_000)
         at_most("learner", self, **dict.fromkeys(("value_loss", "reward_loss", "consistency_loss"), 1e6))
-        if self.consistency_loss and not self.unroll:
-            raise ValueError("learner.consistency_loss compares unrolled latents, and learner.unroll=0 unrolls none; "
-                             "set one of them to 0 and the other above")  # fmt: skip
+
+    @property
+    def imagines(self) -> bool:
+        """Whether there is a consistency loss."""
+        return self.consistency_loss > 0 and self.unroll > 0
 
     @property
     def window(self) -> int:
@@ -231,7 +234,7 @@ class Learner:
 
     def _named_parameters(self) -> dict[str, nn.Parameter]:
         named = {f"network.{name}": parameter for name, parameter in self.network.named_parameters()}
-        if self.config.consistency_loss:
+        if self.config.imagines:
             named |= {f"predictor.{name}": parameter for name, parameter in self.predictor.named_parameters()}
         return named
 
@@ -349,7 +352,7 @@ class Learner:
             mover = -torch.log_softmax(logits, -1).gather(-1, distance[..., None])[..., 0] * both
         else:
             mover = torch.zeros_like(goes_on)
-        consistency = self._consistency(latents, samples) * both if self.config.consistency_loss else None
+        consistency = self._consistency(latents, samples) * both if self.config.imagines else None
         with torch.no_grad():
             error = (decode(scalars[0, :, 0], network.bins) - value_target[0, :, 0]).abs()
         return Losses(policy, value * alive, reward[1:] * moved, continuation * moved, mover, consistency, error)
@@ -391,7 +394,7 @@ class Learner:
         """The same for the networks of `_can_fuse`, in compiled passes between the matrix products."""
         fused = self.fused(buffers)
         batch = fused.draw(list(buffers.values()), gamma, self.generator)
-        answer = fused.backward(batch)
+        answer = fused.backward(batch, [buffer.copies for buffer in buffers.values()])
         norm = fused.descend(self.optimizer, self._decay())
         self.num_updates += 1
         for part in batch.parts:
@@ -405,11 +408,12 @@ class Learner:
         if self._fused is None or not self._fused.fits(list(buffers)):
             self._parameters()
             specs = [buffer.spec for buffer in buffers.values()]
-            self._fused = FusedUpdate(self.config, self.network, self.averaged, specs, self._averages)
+            predictor = self.predictor if self.config.imagines else None
+            self._fused = FusedUpdate(self.config, self.network, self.averaged, specs, self._averages, predictor)
         return self._fused
 
     def _can_fuse(self) -> bool:
-        return self.config.unroll > 0 and not self.config.consistency_loss and can_fuse(self.network)
+        return self.config.unroll > 0 and can_fuse(self.network)
 
     def _row_weights(self, samples: Sequence[Sample]) -> Tensor:
         """[N] of each row's loss in the total: every game counts the same, however many rows it has."""
