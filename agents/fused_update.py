@@ -49,11 +49,12 @@ class FusedUpdate:
         self._lies = self._addresses()
 
     def _addresses(self) -> list[int]:
-        return [tensor.data_ptr() for pair in self.pairs for tensor in pair]
+        """Of one parameter and its average: what moves one (`Module.to`) moves all."""
+        return [tensor.data_ptr() for tensor in self.pairs[0]]
 
-    def fits(self, names: Sequence[str]) -> bool:
-        """Whether this is made for these games, and the weights lie where they lay."""
-        return self.names == list(names) and self._lies == self._addresses()
+    def fits(self, names: Sequence[str], pairs: Pairs) -> bool:
+        """Whether this is made for these games and parameters, and they lie where they lay."""
+        return self.names == list(names) and self.pairs is pairs and self._lies == self._addresses()
 
     def draw(self, buffers: Sequence[ReplayBuffer], gamma: float, generator: torch.Generator) -> Batch:
         """See `Sampler.draw`."""

@@ -402,8 +402,8 @@ class Learner:
 
     def fused(self, buffers: dict[str, ReplayBuffer]) -> FusedUpdate:
         """The compiled update for these games, which is kept."""
-        if self._fused is None or not self._fused.fits(list(buffers)):
-            self._parameters()
+        self._parameters()
+        if self._fused is None or not self._fused.fits(list(buffers), self._averages):
             specs = [buffer.spec for buffer in buffers.values()]
             self._fused = FusedUpdate(self.config, self.network, self.averaged, specs, self._averages)
         return self._fused
