@@ -9,7 +9,7 @@ Shape legend: K unroll steps, N rows of all games, D numbers of a latent, H hidd
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -28,15 +28,17 @@ class Consistency:
     """The loss for some games' batches; `averaged` says what the following positions look like."""
 
     def __init__(
-        self, predictor: nn.Sequential, averaged: MultiGameNetwork, specs: Sequence[GameSpec], rows: int, steps: int,
-        weight: float, gradients: Gradients,
+        self, predictor: nn.Sequential, averaged: MultiGameNetwork, games: Mapping[GameSpec, bool], rows: int,
+        steps: int, weight: float, gradients: Gradients,
     ):  # fmt: skip
-        """predictor: Linear D to H, ReLU, Linear H to D. rows: of one game; weight: of the loss. gradients: takes in
-        where the predictor's will lie."""
+        """predictor: Linear D to H, ReLU, Linear H to D. games: those of a batch, and whether they have the loss. rows:
+        of one game; weight: of the loss. gradients: takes in where the predictor's will lie."""
         self.predictor, self.steps, self.weight = predictor, steps, weight
         self.gradients = [room_for(parameter, gradients) for parameter in predictor.parameters()]
-        self.encoding = Encoding(averaged, specs, rows * steps, None)
-        self.seen = torch.zeros(steps, rows * len(specs), averaged.width)
+        self.names = {spec.name for spec, counts in games.items() if counts}
+        self.encoding = Encoding(averaged, [spec for spec, counts in games.items() if counts], rows * steps, None)
+        self.seen = torch.zeros(steps, rows * len(games), averaged.width)
+        self.counts = np.repeat(np.array(list(games.values()), np.float32), rows)  # [N]
 
     @torch.no_grad()
     def run(self, parts: Sequence[Part], copies: Sequence[int], aims: Aims, imagined: Tensor) -> tuple[float, Tensor]:
@@ -44,17 +46,20 @@ class Consistency:
 
         copies: of each part's replay buffer, in which the next step of a copy lies that many positions on.
         """
-        shown = []
+        shown, places = [], []
         for part, count in zip(parts, copies, strict=True):
+            if part.spec.name not in self.names:
+                continue
+            places.append(part.rows)
             now, size = part.shown, len(part.shown.ring)
             index = np.concatenate([(now.index + k * count) % size for k in range(1, self.steps + 1)])
             pick = None if now.pick is None else np.tile(now.pick, self.steps)
             shown.append(now._replace(index=index, pick=pick))
         latents = self.encoding.run(shown)
-        for part, own in zip(parts, latents.split([len(each.index) for each in shown]), strict=True):
-            self.seen[:, part.rows] = own.view(self.steps, -1, own.shape[1])
-        counts = torch.from_numpy((aims.moved & aims.alive[:, 1:]).T * aims.weight)  # [K, N]
-        weight = counts * (self.weight / self.steps)
+        for rows, own in zip(places, latents.split([len(each.index) for each in shown]), strict=True):
+            self.seen[:, rows] = own.view(self.steps, -1, own.shape[1])
+        weight = (aims.moved & aims.alive[:, 1:]).T * (aims.weight * self.counts * np.float32(self.weight / self.steps))
+        weight = torch.from_numpy(weight)  # [K, N]
         losses, gradient = consistency_step_(self.predictor, imagined, self.seen, weight, self.gradients)
         return float((losses * weight).sum()), gradient
 

@@ -3,9 +3,7 @@
 `agents.encoders` says the same in torch; tests hold the two together. What is not written out here (pixels, texts,
 grids with residual convolutions) goes through autograd.
 
-Boards are read cell by cell, and empty cells are passed over: planes of a position are mostly zeros. The cells of a
-board lie in the order of the readout's rings, so that the weights of a square board are the first rows of one matrix,
-whatever other boards there are.
+Boards are read cell by cell, and empty cells are passed over: planes of a position are mostly zeros.
 
 Shape legend: N rows of one game, T positions in the replay buffer, C channels, P cells of a board, D width, H hidden
 width, S symmetries.
@@ -13,7 +11,6 @@ width, S symmetries.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -26,6 +23,7 @@ from agents.fused import Dense, Gradients, Held, mask_, normalise_back_, normali
 from agents.network import MultiGameNetwork
 from envs.game import GameSpec
 from search.compile import compiled
+from search.layers import floats
 
 
 class Shown(NamedTuple):
@@ -87,8 +85,6 @@ class Encoding:
 
     def run(self, parts: Sequence[Shown]) -> Tensor:
         """Latents [rows, D] of the rows of all `parts`, one after the other; valid until the next call."""
-        for readout in self.readouts.values():
-            readout.read_()
         done, self.graphs = 0, []
         with torch.no_grad():
             for shown in parts:
@@ -126,42 +122,24 @@ class Encoding:
 # -- boards ------------------------------------------------------------------------------------------------------
 
 
-class Board(NamedTuple):
-    """The cells of a board in the order of the readout's rings."""
-
-    order: np.ndarray  # [P] int64: where each cell, row by row, comes in that order
-    used: Tensor | None  # [P] int64: rows of the rings in that order; None: they are the first P
-
-
-@functools.cache
-def _board(height: int, width: int) -> Board:
-    rings = np.array([ring_position(row, column) for row in range(height) for column in range(width)])
-    used = np.sort(rings)
-    square = height == width
-    return Board(np.searchsorted(used, rings).astype(np.int64), None if square else torch.from_numpy(used))
+_BLOCK = 32  # numbers that a loop takes at a time; what is left over is slow
 
 
 class _Places:
-    """A readout's weights, ring by ring, as one matrix [places, C * D] that reaches to the largest board."""
+    """The gradients of a readout, which the boards of one encoder share, and where its weights lie."""
 
     def __init__(self, readout: PlaceReadout, side: int, gradients: Gradients):
-        size = readout.channels * readout.width
-        self.weight, self.by_places = (torch.zeros(side**2, size) for _ in range(2))
+        """side: of the largest board."""
+        rings = [readout.rings[str(ring)] for ring in range(side)]
+        self.lies = np.array([ring.data_ptr() for ring in rings], np.int64)
+        self.by_places = Held.of(torch.zeros(side**2, readout.channels * readout.width))
         self.bias, self.by_bias = readout.bias.detach(), Held.of(room_for(readout.bias, gradients))
-        self._copies = []
-        for ring in range(side):
-            rows, weight = slice(ring**2, (ring + 1) ** 2), readout.rings[str(ring)]
-            self._copies.append((self.weight.numpy()[rows], weight.detach().flatten(1).numpy()))
-            gradients[weight] = self.by_places[rows].view_as(weight)
-
-    def read_(self) -> None:
-        """Take the weights as they are now."""
-        for here, there in self._copies:
-            here[...] = there
+        for number, ring in enumerate(rings):
+            gradients[ring] = self.by_places.tensor[number**2 : (number + 1) ** 2].view_as(ring)
 
     def clear_(self) -> None:
         """Begin with no gradients; the games' are added."""
-        self.by_places.zero_()
+        self.by_places.tensor.zero_()
 
 
 class _Grid:
@@ -171,23 +149,21 @@ class _Grid:
                  gradients: Gradients):  # fmt: skip
         planes, height, width = shape
         channels, own = encoder.channels, encoder.own_weight
-        self.size, self.board, self.places = (height, width), _board(height, width), places
+        self.size, self.places = (height, width), places
         self.by_bias = places.by_bias.array  # of the layer before the norm
         shared = planes - (own[str(number)].shape[1] if str(number) in own else 0)
         weights = ([encoder.board_weight] if shared else []) + ([own[str(number)]] if shared < planes else [])
         self.weights = [Held.of(weight).array for weight in weights]
         self.by_weights = [room_for(weight, gradients).numpy() for weight in weights]
         self.bias, self.by_first_bias = Held.of(encoder.bias).array, room_for(encoder.bias, gradients).numpy()
-        self.taps, self.by_taps = (np.zeros((planes, 3, 3 * channels), np.float32) for _ in range(2))
-        cells = len(self.board.order)
+        wide = -(-3 * channels // _BLOCK) * _BLOCK  # zeros behind
+        self.taps, self.by_taps = (np.zeros((planes, 3, wide), np.float32) for _ in range(2))
+        cells = height * width
+        self.cells = np.array([ring_position(row, column) for row in range(height) for column in range(width)])
+        self.rows, self.by_rows = (Held.of(torch.zeros(cells, places.by_places.array.shape[1])) for _ in range(2))
+        self.readout, self.by_readout = (held.tensor.view(cells * channels, -1) for held in (self.rows, self.by_rows))
         self.grid, self.by_grid = (Held.of(torch.zeros(most, cells * channels)) for _ in range(2))
-        self.untouched = np.arange(height * width)[None], np.zeros(most, np.int64)  # cells and pick of no symmetry
-
-    def _readout(self) -> Tensor:
-        """[P * C, D] the weights of the board's cells."""
-        weight, board = self.places.weight, self.board
-        rows = weight[: len(board.order)] if board.used is None else weight.index_select(0, board.used)
-        return rows.view(self.grid.array.shape[1], -1)
+        self.untouched = np.arange(cells)[None], np.zeros(most, np.int64)  # cells and pick of no symmetry
 
     def _seen(self, shown: Shown) -> tuple:
         """What the kernels are told of the boards: ring [T, planes, P], (height, width), index, cells, pick."""
@@ -200,8 +176,9 @@ class _Grid:
         for weight in self.weights:
             _take_taps_(weight, self.taps[done : done + weight.shape[1]])
             done += weight.shape[1]
-        _convolve_(*self._seen(shown), self.taps, self.bias, self.board.order, self.grid.array[:count])
-        torch.addmm(self.places.bias, self.grid.tensor[:count], self._readout(), out=out)
+        _take_rows_(self.places.lies, self.cells, self.rows.array)
+        _convolve_(*self._seen(shown), self.taps, self.bias, self.grid.array[:count])
+        torch.addmm(self.places.bias, self.grid.tensor[:count], self.readout, out=out)
 
     def clear_(self) -> None:
         """Begin with no gradients, also where games share them."""
@@ -210,15 +187,13 @@ class _Grid:
 
     def back_(self, shown: Shown, by_sum: Tensor) -> None:
         """Add to the gradients; by_sum [N, D]: that before the norm."""
-        count, board, by_places = len(by_sum), self.board, self.places.by_places
+        count = len(by_sum)
         grid, by_grid = self.grid.tensor[:count], self.by_grid.tensor[:count]
-        torch.mm(by_sum, self._readout().T, out=by_grid)
-        if board.used is None:
-            by_places[: len(board.order)].view(grid.shape[1], -1).addmm_(grid.T, by_sum)
-        else:
-            by_places.index_add_(0, board.used, torch.mm(grid.T, by_sum).view(len(board.order), -1))
-        _convolve_back_(*self._seen(shown), self.grid.array[:count], board.order, self.by_grid.array[:count],
-                        self.by_taps, self.by_first_bias)  # fmt: skip
+        torch.mm(by_sum, self.readout.T, out=by_grid)
+        torch.mm(grid.T, by_sum, out=self.by_readout)
+        _add_rows_(self.by_rows.array, self.cells, self.places.by_places.array)
+        _convolve_back_(*self._seen(shown), self.grid.array[:count], self.by_grid.array[:count], self.by_taps,
+                        self.by_first_bias)  # fmt: skip
         done = 0
         for by_weight in self.by_weights:
             _give_taps_(self.by_taps[done : done + by_weight.shape[1]], by_weight)
@@ -227,8 +202,8 @@ class _Grid:
 
 @compiled
 def _take_taps_(weight, taps):
-    """weight [C, planes, 3, 3] -> taps [planes, 3, 3 C]: what one cell adds to three cells side by side, left to
-    right, row k - 1 of the filter."""
+    """weight [C, planes, 3, 3] -> taps [planes, 3, 3 C and more]: what one cell adds to three cells side by side, left
+    to right, by row of the filter."""
     channels = weight.shape[0]
     for p in range(weight.shape[1]):
         for k in range(3):
@@ -249,14 +224,37 @@ def _give_taps_(taps, weight):
 
 
 @compiled
-def _convolve_(ring, size, index, cells, pick, taps, bias, order, out):
+def _take_rows_(lies, cells, rows):
+    """rows [P, C * D]: the readout's weights of a board's cells; lies: addresses of its rings, cells [P]: positions in
+    the order of the rings."""
+    size = rows.shape[1]
+    for i in range(cells.shape[0]):
+        ring = np.int64(np.sqrt(cells[i]))
+        rows[i, :] = floats(lies[ring] + 4 * size * (cells[i] - ring * ring), size)
+
+
+@compiled
+def _add_rows_(rows, cells, places):
+    """places[cells] += rows; rows [P, C * D], cells [P]."""
+    for i in range(cells.shape[0]):
+        source, target = rows[i], places[cells[i]]
+        for j in range(rows.shape[1]):
+            target[j] += source[j]
+
+
+@compiled
+def _convolve_(ring, size, index, cells, pick, taps, bias, out):
     """out [N, P * C]: the rectified 3x3 convolution of rows `index` [N] of ring [T, planes, P], turned by cells
-    [S, P] of symmetry pick [N], zeros around. size: (height, width); taps [planes, 3, 3 C] of `_take_taps_`, bias [C];
-    order [P]: where a cell lies in a row of out."""
+    [S, P] of symmetry pick [N], zeros around. size: (height, width); taps of `_take_taps_`, bias [C]."""
     planes, (height, width), channels = ring.shape[1], size, bias.shape[0]
-    wide = np.empty((height + 2, (width + 2) * channels), np.float32)  # the sums, with a border of one cell
+    length, more = width * channels, taps.shape[2]
+    # The sums, with a border of one cell, and room for what lies behind the last tap.
+    wide = np.empty((height + 2, length + 2 * channels + more), np.float32)
+    bias_row = np.empty(length, np.float32)
+    for column in range(width):
+        bias_row[column * channels : (column + 1) * channels] = bias
     for i in range(index.shape[0]):
-        names, target = cells[pick[i]], out[i]
+        names, board = cells[pick[i]], out[i]
         wide[:] = 0
         for p in range(planes):
             plane = ring[index[i], p]
@@ -265,38 +263,35 @@ def _convolve_(ring, size, index, cells, pick, taps, bias, order, out):
                     x = np.float32(plane[names[row * width + column]])
                     if x != 0:
                         for k in range(3):  # the cell is seen from the row below first
-                            near = wide[row + 2 - k, column * channels : (column + 3) * channels]
-                            tap = taps[p, k]
+                            near, tap = wide[row + 2 - k, column * channels : column * channels + more], taps[p, k]
                             for j in range(tap.shape[0]):
                                 near[j] += x * tap[j]
         for row in range(height):
-            for column in range(width):
-                sums = wide[row + 1, (column + 1) * channels : (column + 2) * channels]
-                place = order[row * width + column] * channels
-                made = target[place : place + channels]
-                for c in range(channels):
-                    y = sums[c] + bias[c]
-                    made[c] = np.float32(0) if y < 0 else y
+            sums, made = wide[row + 1, channels : channels + length], board[row * length : (row + 1) * length]
+            for j in range(bias_row.shape[0]):
+                y = sums[j] + bias_row[j]
+                made[j] = np.float32(0) if y < 0 else y
 
 
 @compiled
-def _convolve_back_(ring, size, index, cells, pick, out, order, gradient, by_taps, by_bias):
-    """Adds to by_bias [C] what gradient [N, P * C] at `_convolve_`'s output says, and sets by_taps [planes, 3, 3 C]."""
+def _convolve_back_(ring, size, index, cells, pick, out, gradient, by_taps, by_bias):
+    """Adds to by_bias [C] what gradient [N, P * C] at `_convolve_`'s output says, and sets by_taps, whose numbers
+    behind the taps mean nothing."""
     planes, (height, width), channels = ring.shape[1], size, by_bias.shape[0]
-    wide = np.zeros((height + 2, (width + 2) * channels), np.float32)  # gradients before the rectifier; a border of 0
+    length, more = width * channels, by_taps.shape[2]
+    wide = np.zeros((height + 2, length + 2 * channels + more), np.float32)  # before the rectifier; a border of 0
+    bias_row = np.zeros(length, np.float32)
     by_taps[:] = 0
     for i in range(index.shape[0]):
-        names, whole, by_whole = cells[pick[i]], out[i], gradient[i]
+        names, board, by_board = cells[pick[i]], out[i], gradient[i]
         for row in range(height):
-            for column in range(width):
-                sums = wide[row + 1, (column + 1) * channels : (column + 2) * channels]
-                place = order[row * width + column] * channels
-                made, by_made = whole[place : place + channels], by_whole[place : place + channels]
-                for c in range(channels):
-                    g = by_made[c]
-                    sums[c] = np.float32(0) if made[c] == 0 else g
-                for c in range(channels):
-                    by_bias[c] += sums[c]
+            made, by_made = board[row * length : (row + 1) * length], by_board[row * length : (row + 1) * length]
+            sums = wide[row + 1, channels : channels + length]
+            for j in range(bias_row.shape[0]):
+                g = by_made[j]
+                g = np.float32(0) if made[j] == 0 else g
+                sums[j] = g
+                bias_row[j] += g
         for p in range(planes):
             plane = ring[index[i], p]
             for row in range(height):
@@ -304,10 +299,11 @@ def _convolve_back_(ring, size, index, cells, pick, out, order, gradient, by_tap
                     x = np.float32(plane[names[row * width + column]])
                     if x != 0:
                         for k in range(3):
-                            near = wide[row + 2 - k, column * channels : (column + 3) * channels]
-                            tap = by_taps[p, k]
+                            near, tap = wide[row + 2 - k, column * channels : column * channels + more], by_taps[p, k]
                             for j in range(tap.shape[0]):
                                 tap[j] += x * near[j]
+    for column in range(width):
+        by_bias += bias_row[column * channels : (column + 1) * channels]
 
 
 # -- vectors -----------------------------------------------------------------------------------------------------

@@ -50,29 +50,32 @@ class FusedUpdate:
         self.sampler = Sampler(config, averaged, specs)
         self.encoding = Encoding(network, specs, config.batch, self.gradients)
         self.step = Step(network, config.batch * len(specs), config.unroll, self.gradients)
-        self.consistency = None
+        self.trained, self.consistency = pairs, None
         if predictor is not None:
             self.consistency = Consistency(
-                predictor, averaged, specs, config.batch, config.unroll, config.consistency_loss, self.gradients
-            )
-            self.pairs = [*pairs, *((parameter, None) for parameter in predictor.parameters())]
+                predictor, averaged, {spec: config.imagines(spec) for spec in specs}, config.batch, config.unroll,
+                config.consistency_loss, self.gradients,
+            )  # fmt: skip
+            self.trained = [*pairs, *((parameter, None) for parameter in predictor.parameters())]
         self.table: np.ndarray | None = None
         self._lies = self._addresses()
 
     def _addresses(self) -> list[int]:
-        return [tensor.data_ptr() for pair in self.pairs for tensor in pair if tensor is not None]
+        """Of one parameter and its average: what moves one (`Module.to`) moves all."""
+        return [tensor.data_ptr() for tensor in self.pairs[0]]
 
-    def fits(self, names: Sequence[str]) -> bool:
-        """Whether this is made for these games, and the weights lie where they lay."""
-        return self.names == list(names) and self._lies == self._addresses()
+    def fits(self, names: Sequence[str], pairs: Pairs) -> bool:
+        """Whether this is made for these games and parameters, and they lie where they lay."""
+        return self.names == list(names) and self.pairs is pairs and self._lies == self._addresses()
 
     def draw(self, buffers: Sequence[ReplayBuffer], gamma: float, generator: torch.Generator) -> Batch:
         """See `Sampler.draw`."""
         return self.sampler.draw(buffers, gamma, generator)
 
     def backward(self, batch: Batch, copies: Sequence[int]) -> Answer:
-        """Losses; copies: of each game's replay buffer. The gradients lie in the parameters' `grad` then, None where a parameter had no part in them."""
-        for parameter, _ in self.pairs:
+        """Losses; copies: of each game's replay buffer. The gradients lie in the parameters' `grad` then, None where a
+        parameter had no part in them."""
+        for parameter, _ in self.trained:
             parameter.grad = self.gradients.get(parameter)
         parts = [part.shown for part in batch.parts]
         latent = self.encoding.run(parts)
@@ -86,7 +89,7 @@ class FusedUpdate:
     def descend(self, optimizer: torch.optim.AdamW, decay: float) -> float:
         """Clip, step, move the averages; returns the gradients' norm before."""
         if self.table is None or not self.encoding.fixed:
-            self.table = table_of(optimizer, self.pairs)
+            self.table = table_of(optimizer, self.trained)
         return descend_(optimizer, self.table, self.config.max_grad_norm, decay)
 
     def report(self, batch: Batch, answer: Answer) -> dict[str, dict[str, float]]:

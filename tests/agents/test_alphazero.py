@@ -270,17 +270,8 @@ def test_without_unrolling_only_policy_and_value_learn():
         assert all(torch.tensor(number).isfinite() for number in group.values())
     assert not any(weight.grad is not None and weight.grad.any() for weight in network.trunk.parameters())
     assert not torch.equal(before, network.torso.weight)
-    samples, _ = learner.sample(buffers, 0.95)
-    gradients = []
-    for backward in (learner._backward, learner._fused_backward):
-        learner.optimizer.zero_grad(set_to_none=True)
-        _, total = backward(samples)
-        assert network.torso.weight.grad is not None
-        gradients.append((total, network.torso.weight.grad.clone()))
-    assert gradients[0][0] == pytest.approx(gradients[1][0], rel=1e-5)
-    torch.testing.assert_close(gradients[0][1], gradients[1][1], atol=1e-6, rtol=1e-4)
     # The loss is that of a learner that unrolls, at the position itself.
-    longer = Learner(network, learner.averaged, dataclasses.replace(config, unroll=2), seed=1)
+    longer = Learner(network, learner.averaged, dataclasses.replace(config, unroll=2, consistency_loss=0.0), seed=1)
     for buffer in buffers.values():
         buffer.window = 5
     samples, _ = longer.sample(buffers, 0.95)
@@ -322,6 +313,6 @@ def test_refusals():
         check_search([board, pole], CONFIG, unroll=0)
     with pytest.raises(ValueError, match=r"tictactoe is searched .* set learner.unroll to 1 or more, or search.model="):
         check_search([board], learned, unroll=0)
-    assert not LearnerConfig(unroll=0, consistency_loss=0.5).imagines
+    assert not LearnerConfig(unroll=0, consistency_loss=0.5).imagines(board.spec)
     with pytest.raises(ValueError, match="game dice has chance"):
         ExactRules(dice().native)
