@@ -270,11 +270,15 @@ def test_without_unrolling_only_policy_and_value_learn():
         assert all(torch.tensor(number).isfinite() for number in group.values())
     assert not any(weight.grad is not None and weight.grad.any() for weight in network.trunk.parameters())
     assert not torch.equal(before, network.torso.weight)
-    samples, _ = learner.sample(buffers, 0.95)
+    state, fused = learner.generator.get_state(), learner.fused(buffers)
     gradients = []
-    for backward in (learner._backward, learner._fused_backward):
+    for compiled in (False, True):
+        learner.generator.set_state(state)
         learner.optimizer.zero_grad(set_to_none=True)
-        _, total = backward(samples)
+        if compiled:
+            total = fused.backward(fused.draw(list(buffers.values()), 0.95, learner.generator)).total
+        else:
+            _, total = learner._backward(learner.sample(buffers, 0.95)[0])
         assert network.torso.weight.grad is not None
         gradients.append((total, network.torso.weight.grad.clone()))
     assert gradients[0][0] == pytest.approx(gradients[1][0], rel=1e-5)
