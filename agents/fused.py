@@ -420,7 +420,13 @@ def _cross_entropy_(logits, low, share, weight, bins, mass):
 def _place(value, bins):
     """(low, share): `value`, at most the outermost bin, lies at (1 - share) bins[low] + share bins[low + 1]."""
     value = min(max(value, bins[0]), bins[-1])
-    low = min(max(np.searchsorted(bins, value) - 1, 0), bins.shape[0] - 2)
+    low, high = 0, bins.shape[0] - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if bins[middle] < value:
+            low = middle
+        else:
+            high = middle
     return low, (value - bins[low]) / (bins[low + 1] - bins[low])
 
 

@@ -230,7 +230,9 @@ def _take_rows_(lies, cells, rows):
     size = rows.shape[1]
     for i in range(cells.shape[0]):
         ring = np.int64(np.sqrt(cells[i]))
-        rows[i, :] = floats(lies[ring] + 4 * size * (cells[i] - ring * ring), size)
+        source, target = floats(lies[ring] + 4 * size * (cells[i] - ring * ring), size), rows[i]
+        for j in range(size):
+            target[j] = source[j]
 
 
 @compiled
@@ -250,12 +252,14 @@ def _convolve_(ring, size, index, cells, pick, taps, bias, out):
     length, more = width * channels, taps.shape[2]
     # The sums, with a border of one cell, and room for what lies behind the last tap.
     wide = np.empty((height + 2, length + 2 * channels + more), np.float32)
+    flat = wide.reshape(-1)
     bias_row = np.empty(length, np.float32)
     for column in range(width):
         bias_row[column * channels : (column + 1) * channels] = bias
     for i in range(index.shape[0]):
         names, board = cells[pick[i]], out[i]
-        wide[:] = 0
+        for j in range(flat.shape[0]):
+            flat[j] = 0
         for p in range(planes):
             plane = ring[index[i], p]
             for row in range(height):

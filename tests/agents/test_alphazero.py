@@ -270,6 +270,20 @@ def test_without_unrolling_only_policy_and_value_learn():
         assert all(torch.tensor(number).isfinite() for number in group.values())
     assert not any(weight.grad is not None and weight.grad.any() for weight in network.trunk.parameters())
     assert not torch.equal(before, network.torso.weight)
+    state, fused = learner.generator.get_state(), learner.fused(buffers)
+    gradients = []
+    for compiled in (False, True):
+        learner.generator.set_state(state)
+        learner.optimizer.zero_grad(set_to_none=True)
+        if compiled:
+            batch = fused.draw(list(buffers.values()), 0.95, learner.generator)
+            total = fused.backward(batch, [buffer.copies for buffer in buffers.values()]).total
+        else:
+            _, total = learner._backward(learner.sample(buffers, 0.95)[0])
+        assert network.torso.weight.grad is not None
+        gradients.append((total, network.torso.weight.grad.clone()))
+    assert gradients[0][0] == pytest.approx(gradients[1][0], rel=1e-5)
+    torch.testing.assert_close(gradients[0][1], gradients[1][1], atol=1e-6, rtol=1e-4)
     # The loss is that of a learner that unrolls, at the position itself.
     longer = Learner(network, learner.averaged, dataclasses.replace(config, unroll=2, consistency_loss=0.0), seed=1)
     for buffer in buffers.values():
