@@ -1,4 +1,4 @@
-"""Reading what runs say of transfer: adaptation runs of a folder, the sequence of games of a run, behaviour in a folder."""
+"""Reading what runs say of transfer: adaptation runs, the sequence of games of a run, behaviour in a folder."""
 
 from __future__ import annotations
 
@@ -195,7 +195,9 @@ def behaviour_of(folders: Sequence[Path], series: str):
             continue
         found += more
         # After the losses of the same update, from which they come.
-        merged = sorted([*records[folder], *more], key=lambda r: (r["update"], r["seq"], r.get("measure") == "transfer"))
+        merged = sorted(
+            [*records[folder], *more], key=lambda r: (r["update"], r["seq"], r.get("measure") == "transfer")
+        )
         events += [
             event for event in regenerate(merged)
             if event["type"] == "sharing_onset" and event["evidence"]["behaviour"] is not None

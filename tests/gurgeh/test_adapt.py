@@ -171,8 +171,10 @@ def child(steps, *arguments):
 def test_killed_and_resumed_it_is_the_same_study_though_the_sources_are_gone(runs, tmp_path):
     for name in ("two", "one"):
         shutil.copytree(runs / name, tmp_path / name)
-    begun = ["adapt", tmp_path / "two", "--games", GAME, "--single", tmp_path / "one", "--runs", tmp_path, "--name", "s",
-             "--budget", BUDGET, "--checkpoints", "20,last", "--seeds", 1, "checkpoint.every_updates=10"]  # fmt: skip
+    begun = [
+        "adapt", tmp_path / "two", "--games", GAME, "--single", tmp_path / "one", "--runs", tmp_path, "--name", "s",
+        "--budget", BUDGET, "--checkpoints", "20,last", "--seeds", 1, "checkpoint.every_updates=10",
+    ]  # fmt: skip
     stopped = child(75, *begun)  # in the second run
     assert stopped.returncode == -signal.SIGKILL, stopped.stderr
     for name in ("two", "one"):
@@ -254,14 +256,18 @@ def test_sequences_scale_and_behaviour_are_read_from_ordinary_runs(runs, tmp_pat
     for name in ("two", "one"):
         shutil.copytree(runs / name, tmp_path / name)
     assert train(tmp_path, "--name", "grown", "--games", "tictactoe,mnk:4x3x3", *SMALL, "schedule.updates=120",
-                 "schedule.at=[60]", "logging.evaluate_every_updates=20", "logging.evaluate_episodes=2") == 0  # fmt: skip
+                 "schedule.at=[60]", "logging.evaluate_every_updates=20",
+                 "logging.evaluate_episodes=2") == 0  # fmt: skip
     capsys.readouterr()
     assert cli.main(["transfer", str(tmp_path / "grown"), "--json"]) == 0
     (record,) = json.loads(capsys.readouterr().out)["records"]
     validate(record)
     assert record["games"] == ["tictactoe", "mnk:4x3x3"]
     assert record["backward_transfer"]["value"] is not None
-    assert "never trained" in record["forward_transfer"]["refused"] or "lie outside" in record["forward_transfer"]["refused"]
+    assert (
+        "never trained" in record["forward_transfer"]["refused"]
+        or "lie outside" in record["forward_transfer"]["refused"]
+    )
     assert record["continual_world"]["average_performance"]["value"] > 0
     assert cli.main(["transfer", str(tmp_path / "grown"), "--alone", str(tmp_path / "one")]) == 0
     assert "GEM: backward transfer" in capsys.readouterr().out

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from planted_adaptation import BUDGET, FLOOR, START, adaptation_run, origin, study
 
 from monitor.adaptation import (
     Source,
@@ -20,7 +21,6 @@ from monitor.adaptation import (
 )
 from monitor.records import AGGREGATE, MATRIX, TRANSFER, validate
 from monitor.refusals import UndefinedError
-from planted_adaptation import BUDGET, FLOOR, START, adaptation_run, origin, study
 
 
 def of(records, schema, **fields):
@@ -29,7 +29,9 @@ def of(records, schema, **fields):
 
 
 def pretrained(records, update):
-    return next(r for r in of(records, TRANSFER) if r["source"]["arm"] == "pretrained" and r["source"]["update"] == update)
+    return next(
+        r for r in of(records, TRANSFER) if r["source"]["arm"] == "pretrained" and r["source"]["update"] == update
+    )
 
 
 def test_points_hold_the_shots_and_end_at_the_budget():

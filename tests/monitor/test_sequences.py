@@ -51,8 +51,10 @@ def make(games, curve, name="r", seed=0, last=800):
                                         "checkpoint", "medium", game, since))  # fmt: skip
     for other in order:
         since = max(games.values()) + last - games[other]
-        records.append(loss(name, seed, other, max(games.values()) + last, since, curve(other, since, order.index(other)),
-                            "end", "full", order[-1], last))  # fmt: skip
+        value = curve(other, since, order.index(other))
+        records.append(
+            loss(name, seed, other, max(games.values()) + last, since, value, "end", "full", order[-1], last)
+        )
     records = [{"run": name, "seed": seed} | record | {"seq": seq} for seq, record in enumerate(records)]
     for record in records:
         validate(record)
@@ -72,9 +74,7 @@ def test_gem_by_hand():
     records = make(GAMES, table(LOSSES))
     games, results = results_matrix(records, "policy")
     assert games == ["a", "b", "c"]
-    np.testing.assert_allclose(
-        results, [[-0.2, -0.9, np.nan], [-0.3, -0.1, -0.7], [-0.4, -0.25, -0.6]]
-    )
+    np.testing.assert_allclose(results, [[-0.2, -0.9, np.nan], [-0.3, -0.1, -0.7], [-0.4, -0.25, -0.6]])
     record = sequence_record(records, "policy", {"a": 1.1, "b": 1.0, "c": 1.0}, {}, {}, {})
     validate(record)
     assert record["backward_transfer"]["value"] == pytest.approx(((-0.4 + 0.2) + (-0.25 + 0.1)) / 2)
@@ -176,8 +176,12 @@ def test_no_gain_few_seeds_or_several_older_games_hold_nothing_up():
     both = behaviour_records(joined(0.1, games={"a": 0, "z": 0, "b": 800}), "policy")
     assert {r["pillar"] for records in both for r in records} == {None}
     assert {r["game"] for r in both[0]} == {"a", "z"}
-    other = [Joined(run.records, {"b": [r | {"frozen_set": "x"} if r["schema"] == LOSS else r for r in run.scratch["b"]]})
-             for run in joined(0.1)]  # fmt: skip
+    other = [
+        Joined(
+            run.records, {"b": [r | {"frozen_set": "x"} if r["schema"] == LOSS else r for r in run.scratch["b"]]}
+        )
+        for run in joined(0.1)
+    ]  # fmt: skip
     assert behaviour_records(other, "policy") == [[], [], [], []]
 
 
