@@ -230,7 +230,7 @@ def train_one(folder: Path, config: RunConfig, source: Source | None) -> bool:
     run = RunDirectory.open(folder) if folder.exists() else RunDirectory.create(folder, to_dict(config))
     with run:
         run.lock()
-        if run.config != to_dict(config):
+        if load_config(RunConfig, run.config) != config:
             raise ValueError(f"{folder} was begun with another configuration; choose a new --name")
         if source is not None:
             copy_weights(folder.parent / source.weights, folder)

@@ -6,21 +6,11 @@ import numpy as np
 import pytest
 from planted_adaptation import BUDGET, FLOOR, START, adaptation_run, origin, study
 
-from monitor.adaptation import (
-    Source,
-    adaptations,
-    estimate,
-    faster_by_run,
-    is_faster,
-    meta_onsets,
-    nearest,
-    points,
-    shots,
-    studies,
-    transfer_records,
-)
+from monitor.adaptation import Source, adaptations, estimate, points, shots
+from monitor.meta_onset import faster_by_run, is_faster, meta_onsets
 from monitor.records import AGGREGATE, MATRIX, TRANSFER, validate
 from monitor.refusals import UndefinedError
+from monitor.studies import nearest, studies, transfer_records
 
 
 def of(records, schema, **fields):
