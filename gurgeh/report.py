@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 
 from gurgeh import report_html as html
+from gurgeh import report_study as study
 from gurgeh import report_tables as tables
 from gurgeh.figures import Picture
 from gurgeh.report_data import RunData, read_run
@@ -17,6 +18,7 @@ from gurgeh.report_exhibits import Exhibit, guarded, run_exhibits
 from gurgeh.report_losses import health_panels
 from gurgeh.report_search import read_arenas
 from gurgeh.report_style import CSS
+from gurgeh.report_transfer import savings_panels
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """What a browser may load for the page: nothing from anywhere, for it holds all that it shows."""
@@ -31,16 +33,25 @@ class Options:
     output: Path | None = None  # folder of the page; None: RUN/report, of several runs report-NAMES beside them
     figures: Path | None = None  # where each figure is also written as SVG and PNG; None: nowhere
     arenas: tuple[Path, ...] = ()  # reports of arenas, or folders of them, for figure 8
+    records: tuple[Path, ...] = ()  # files of records over several runs, for figures 4 to 7
     falls: bool = False  # look for sudden falls where a run did not
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """What is shown of one run, drawn before any of it is written."""
+    """What is shown of one run, or of all together (run None), drawn before any of it is written."""
 
-    run: RunData
+    run: RunData | None
     exhibits: list[Exhibit]
-    health: Exhibit  # its pictures only
+    health: Exhibit = Exhibit(3)  # its pictures only
+
+    @property
+    def prefix(self) -> str:
+        return self.run.prefix if self.run else ""
+
+    @property
+    def pictures(self) -> list[Picture]:
+        return [picture for part in (*self.exhibits, self.health) for picture in part.all_pictures]
 
 
 def write_report(paths: Sequence[Path], output: Path | None = None, options: Options | None = None) -> Path:
@@ -49,20 +60,31 @@ def write_report(paths: Sequence[Path], output: Path | None = None, options: Opt
     A report is made from records and can be made again, so an older one in its place is replaced.
     """
     options = options or Options(output=output)
-    arenas, unread = read_arenas(options.arenas)
     several = len(paths) > 1
+    arenas, problems = read_arenas(options.arenas)
+    records, unread = study.read_records(options.records)
     runs = [
         read_run(path, options.falls, prefix=f"r{number}-" if several else "") for number, path in enumerate(paths, 1)
     ]
+    found, refused = study.records_of(runs)
     folder = options.output or output or default_folder(paths)
     folder.mkdir(parents=True, exist_ok=True)
-    sections = [_draw(run, arenas) for run in runs]
+    together = Section(None, _study([*found, *records], arenas))
+    shown = [run for run in runs if not run.adaptation]
+    if several and len(shown) > MOST_SECTIONS:
+        shown = []
+    sections = [_draw(run) for run in (shown if several else runs)]
+    if not several:  # the eight figures of one run stand in one row
+        sections = [_with_study(sections[0], together)]
+    drawn = [*sections, together] if several else sections
     address = None
     if options.figures is not None:
-        address = _write_figures([p for section in sections for p in _pictures(section)], options.figures, folder)
-    body = [html.notice(unread, "What could not be read")]
-    body += [_section(section, folder, address) for section in sections]
-    title = ", ".join(run.path.resolve().name for run in runs)
+        address = _write_figures([p for section in drawn for p in section.pictures], options.figures, folder)
+    body = [html.notice([*problems, *unread, *refused], "What could not be read or compared")]
+    if several:
+        body.append(_together(runs, together, [*found, *records], bool(sections), address))
+    body += [_section(section, folder, address, [*found, *records]) for section in sections]
+    title = ", ".join(run.path.resolve().name for run in runs[:4]) + (" ..." if len(runs) > 4 else "")
     page = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
@@ -100,17 +122,36 @@ def _write_figures(pictures: Sequence[Picture], place: Path, page: Path) -> Addr
     return lambda picture, kind: f"{seen}/{picture.name}.{kind}"
 
 
-def _pictures(section: Section) -> list[Picture]:
-    return [picture for part in (*section.exhibits, section.health) for picture in part.all_pictures]
-
-
-def _draw(run: RunData, arenas: Sequence[dict]) -> Section:
+def _draw(run: RunData) -> Section:
     """All pictures of one run, their names unique on the page."""
-    exhibits = run_exhibits(run, arenas)
     health = guarded(
         3, lambda: Exhibit(3, pictures=tuple(health_panels(run.games, run.health, run.ledger, run.called)))
     )
-    return Section(run, [_renamed(part, run.prefix) for part in exhibits], _renamed(health, run.prefix))
+    return Section(run, [_renamed(part, run.prefix) for part in run_exhibits(run)], _renamed(health, run.prefix))
+
+
+def _study(records: Sequence[Mapping], arenas: Sequence[dict]) -> list[Exhibit]:
+    """Figures 5 to 8, and before them the savings, which belong to figure 4."""
+    savings = guarded(4, lambda: Exhibit(4, pictures=tuple(savings_panels(records))))
+    return [savings, *study.study_exhibits(records, arenas)]
+
+
+def _with_study(section: Section, together: Section) -> Section:
+    """The eight figures of one run and of what was measured beside it, in one row."""
+    exhibits = list(section.exhibits)
+    own, savings = exhibits[3], together.exhibits[0]
+    pictures, missing = (*own.pictures, *savings.pictures), (*own.missing, *savings.missing)
+    if not savings.pictures:
+        missing = (*missing, NO_SAVINGS)
+    exhibits[3] = dataclasses.replace(own, pictures=pictures, missing=missing)
+    return dataclasses.replace(section, exhibits=[*exhibits, *together.exhibits[1:]])
+
+
+NO_SAVINGS = (
+    "Savings from game to game need runs that learn each held-out game from scratch and from single games, at least 3 "
+    "seeds of each (gurgeh adapt)."
+)
+MOST_SECTIONS = 6  # runs that have all their own figures on a page of several
 
 
 def _renamed(shown: Exhibit, prefix: str) -> Exhibit:
@@ -121,19 +162,45 @@ def _renamed(shown: Exhibit, prefix: str) -> Exhibit:
     return dataclasses.replace(shown, pictures=pictures, folded=folded)
 
 
-def _section(section: Section, folder: Path, address: Address) -> str:
+def _together(
+    runs: Sequence[RunData], together: Section, records: Sequence[Mapping], linked: bool, address: Address
+) -> str:
+    """What several runs show together, as HTML."""
+    parts = [
+        f"<header><h1>{len(runs)} runs</h1></header>",
+        html.part("The runs", study.runs_table(runs, linked)),
+        html.part("Events over the runs", study.events_over_runs(runs)),
+    ]
+    if not linked:
+        many = sum(not run.adaptation for run in runs) > MOST_SECTIONS
+        words = f"These are over {MOST_SECTIONS} runs, so that the" if many else "The"
+        parts.append(html.words(f"{words} figures of each run are on its own page: gurgeh report RUN."))
+    sharing = study.sharing_over_runs(runs)
+    if sharing:
+        parts.append(html.part("Sharing over the runs", sharing))
+    parts += [_exhibit(shown, "", address, records) for shown in together.exhibits if shown.number > 4 or shown.pictures]
+    return "".join(parts)
+
+
+def _exhibit(shown: Exhibit, prefix: str, address: Address, records: Sequence[Mapping], extra: str = "") -> str:
+    return html.exhibit(shown, prefix, address, extra + (study.aggregates(records) if shown.number == 5 else ""))
+
+
+def _section(section: Section, folder: Path, address: Address, records: Sequence[Mapping]) -> str:
     """Everything about one run, as HTML."""
     run, places = section.run, _places(section)
+    assert run is not None, "a section is of a run"
     parts = [
         _head(run),
         html.notice(run.problems, "What could not be read, and is left out"),
-        html.part("The eight figures", _index(section), f"{run.prefix}figures"),
-        html.part("How well it plays", tables.evaluation_table(run, folder)),
-        html.part("Events", tables.event_table(run, places), f"{run.prefix}events"),
+        html.part("Figures", _index(section), f"{run.prefix}figures"),
+        html.part("How well it plays", _safe(lambda: tables.evaluation_table(run, folder))),
+        html.part("Events", _safe(lambda: tables.event_table(run, places)), f"{run.prefix}events"),
     ]
     for shown in section.exhibits:
-        extra = tables.stage_table(run) if shown.number == 2 and len(run.games) > 1 else ""
-        parts.append(html.exhibit(shown, run.prefix, address, extra))
+        several = shown.number == 2 and len(run.games) > 1
+        extra = _safe(lambda: tables.stage_table(run)) if several else ""
+        parts.append(_exhibit(shown, run.prefix, address, records, extra))
     parts += [
         html.part(
             "Health of the representation",
@@ -148,12 +215,21 @@ def _section(section: Section, folder: Path, address: Address) -> str:
         html.part(
             "Ledger",
             html.words("Every discontinuity of training that could fake an event. Smooth schedules are no entries.")
-            + tables.ledger_table(run),
+            + _safe(lambda: tables.ledger_table(run)),
         ),
         html.part("What this page does not show", html.words(NOT_SHOWN)),
         _details(run),
     ]  # fmt: skip
     return "".join(parts)
+
+
+def _safe(build: Callable[[], str]) -> str:
+    """A piece of the page, or a sentence in its place: one damaged record must not cost the whole page."""
+    try:
+        return build()
+    except Exception as error:  # noqa: BLE001
+        what = f"{type(error).__name__}: {error}".rstrip(": ")
+        return html.words(f"This could not be made from these records ({what}).")
 
 
 NOT_SHOWN = (
@@ -182,7 +258,7 @@ def _index(section: Section) -> str:
     for shown in section.exhibits:
         count = len(shown.all_pictures)
         what = f"{count} picture{'s' if count != 1 else ''}" if count else "not here: " + " ".join(shown.missing)
-        rows.append([shown.number, html.link(f"{section.run.prefix}figure-{shown.number}", shown.title), what])
+        rows.append([shown.number, html.link(f"{section.prefix}figure-{shown.number}", shown.title), what])
     return f'<div class="index">{html.table(["figure", "", "what is here"], rows)}</div>'
 
 
@@ -199,7 +275,7 @@ def _head(run: RunData) -> str:
         "versions": ", ".join(f"{name} {versions[name]}" for name in ("gurgeh", "torch", "python") if name in versions),
     }
     rows = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>" for name, value in facts.items())
-    return f"<header><h1>{escape(run.path.resolve().name)}</h1><dl>{rows}</dl></header>"
+    return f'<header id="{run.prefix}top"><h1>{escape(run.path.resolve().name)}</h1><dl>{rows}</dl></header>'
 
 
 def _details(run: RunData) -> str:

@@ -32,6 +32,7 @@ class RunData:
     evaluations: list[tuple[Path, dict[str, Any]]]  # file and content, oldest step first
     short: dict[str, Any] | None  # the last short evaluation during training
     metrics: dict[str, Any] | None  # the last line
+    adaptation: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # monitor.adaptation/1
     problems: tuple[str, ...] = ()  # what could not be read, in words
     prefix: str = ""  # of the ids on a page of several runs
 
@@ -61,11 +62,11 @@ class RunData:
     def monitor_config(self) -> MonitorConfig:
         """Thresholds and cadence as the run recorded them; the defaults where that cannot be read."""
         recorded = [e["after"] for e in self.ledger if e["kind"] in ("start", "monitor_config")]
-        values = (recorded[-1] if recorded else {}).get("config", {})
         known = {field.name for field in dataclasses.fields(MonitorConfig)}
         try:
+            values = recorded[-1]["config"] if recorded else {}
             return MonitorConfig(**{name: value for name, value in values.items() if name in known})
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, KeyError, AttributeError):
             return MonitorConfig()
 
     @property
@@ -91,12 +92,11 @@ def read_run(path: Path, falls: bool = False, prefix: str = "") -> RunData:
             "are left out"
         )
     measured = [r for r in streams["monitor"] if _introduced(r, added)]
-    events = [e for e in streams["events"] if e["game"] in added]
-    sought = any(((e["after"] or {}).get("config") or {}).get("falls") for e in streams["ledger"]
-                 if e["kind"] == "start")  # fmt: skip
-    if falls and not sought:
-        events = regenerate(in_order(measured, streams["ledger"]), falls=True)
-    return RunData(
+    events = [e for e in streams["events"] if _whole(e) and set(e["game"].split(",")) <= added | {None}]
+    if len(events) < len(streams["events"]):
+        problems.append(f"events.jsonl: {len(streams['events']) - len(events)} events are of unknown games or lack "
+                        "their size; they are left out")  # fmt: skip
+    found = RunData(
         path=path,
         config=_tried(lambda: run.config, {}, "config.yaml", problems),
         versions=_tried(lambda: _object(path / "versions.json"), {}, "versions.json", problems),
@@ -107,10 +107,20 @@ def read_run(path: Path, falls: bool = False, prefix: str = "") -> RunData:
         events=events,
         evaluations=_evaluations(path, problems),
         short=_last(path / "evaluation.jsonl", ("update", "games"), problems),
+        adaptation=_lines(path / "adaptation.jsonl", validate, problems),
         metrics=_last(path / "metrics.jsonl", ("update", "env_steps"), problems),
-        problems=tuple(problems),
         prefix=prefix,
     )
+    if falls and not found.monitor_config.falls:
+        sought = _tried(lambda: regenerate(found.in_order, falls=True), None, "sudden falls", problems)
+        found = found if sought is None else dataclasses.replace(found, events=sought)
+    return dataclasses.replace(found, problems=tuple(problems))
+
+
+def _whole(event: dict[str, Any]) -> bool:
+    """Whether an event has what the table of events shows."""
+    effect = event["effect"]
+    return {"name", "value"} <= effect.keys() and isinstance(effect["value"], int | float | None)
 
 
 def _introduced(record: dict[str, Any], added: set[str | None]) -> bool:
@@ -182,6 +192,6 @@ def _object(file: Path) -> dict[str, Any]:
 def _tried(read: Callable[[], Any], otherwise: Any, name: str, problems: list[str]) -> Any:
     try:
         return read()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, KeyError, TypeError) as error:
         problems.append(f"{name}: {error}")
         return otherwise

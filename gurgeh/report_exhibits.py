@@ -58,14 +58,13 @@ def guarded(number: int, build: Callable[[], Exhibit]) -> Exhibit:
         ))  # fmt: skip
 
 
-def run_exhibits(run: RunData, arenas: Sequence[dict[str, Any]]) -> list[Exhibit]:
-    """Figures 1 to 4 and 8, from one run and the arenas that were given."""
+def run_exhibits(run: RunData) -> list[Exhibit]:
+    """Figures 1 to 4, from one run."""
     return [
         guarded(1, lambda: losses(run)),
         guarded(2, lambda: aligned(run)),
         guarded(3, lambda: sharing(run)),
         guarded(4, lambda: matrices(run)),
-        guarded(8, lambda: search(arenas)),
     ]
 
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from gurgeh import figures
-from gurgeh.figures import CEILING, INK, LABEL, NULL, PALETTE, RED, SMALL, Marked, Picture, slug
+from gurgeh.figures import CEILING, INK, NULL, PALETTE, RED, SMALL, Marked, Picture, slug
 from monitor.events import EventFold
 from monitor.records import HEALTH
 
@@ -22,7 +22,6 @@ MEASURES = (*DECIDING, "cka", "gradient")
 MATRICES = ("probe", "ablation", "tag")
 HEALTHY, ILL, UNJUDGED = "#c7e0c4", RED, "#dddddd"
 NAMES = {"tag": "TAG", "cka": "CKA"}
-MOST_CELLS = 10  # games a side of a matrix whose numbers can be read
 
 Pair = tuple[str, str]
 Judged = tuple[int, float | None, bool | None]  # update, effective rank / reference, ill (None: no reference yet)
@@ -247,46 +246,44 @@ def latest_cells(games: Sequence[str], sharing: Sequence[dict], measure: str) ->
 
 
 def matrix_picture(
-    name: str, title: str, caption: str, games: Sequence[str], cells: Cells, null_name: str = "null",
-    from_to: bool = False,
+    name: str, title: str, caption: str, games: Sequence[str], cells: Cells, columns: Sequence[str] | None = None,
+    below: Sequence[Sequence[str]] | None = None, from_to: bool = False,
 ) -> Picture:  # fmt: skip
-    """Games by games, coloured by value less null; each cell says both, and is framed where it is above every null.
+    """Games by games, coloured by value less null; each cell says both, and is framed where it is certain.
 
-    from_to: rows are where one starts and columns where one goes; else both triangles are the same.
+    columns: other games than the rows'; below: text under each value in place of its null; from_to: rows are where one
+    starts and columns where one goes.
     """
-    count = len(games)
-    inches = max(figures.WIDTH, 0.85 * count + 1.6)
-    figure, axes = figures.panel(inches, 0.62 * count + 1.7)
-    over = cells.value - cells.null
-    limit = float(np.nanmax(np.abs(over))) if np.isfinite(over).any() else 1.0
+    across = list(games if columns is None else columns)
+    names, over = [figures.shortened(game, 16) for game in games], [figures.shortened(game, 16) for game in across]
+    left = 0.35 + 0.078 * max(map(len, names)) + (0.2 if from_to else 0)
+    tilted = len(across) > 3 or max(map(len, over)) > 12
+    bottom = 0.4 + (0.45 if tilted else 0) + (0.2 if from_to else 0)
+    width, height = max(figures.WIDTH, 0.95 * len(across) + left + 0.15), 0.62 * len(games) + bottom + 0.5
+    figure, axes = figures.panel(width, height)
+    figure.subplots_adjust(left=left / width, bottom=bottom / height)
+    excess = cells.value - cells.null
+    limit = float(np.nanmax(np.abs(excess))) if np.isfinite(excess).any() else 1.0
     colours = matplotlib.colors.Normalize(-(limit or 1.0), limit or 1.0)
-    axes.imshow(over, cmap="RdBu_r", norm=colours, aspect="auto", alpha=0.75).set_gid("matrix")
-    size = min(SMALL, 60 / max(count, 1))
-    for i in range(count):
-        for j in range(count):
-            if not np.isfinite(cells.value[i, j]):
-                text = "same" if i == j else "not measured"
-                axes.text(j, i, text, ha="center", va="center", fontsize=size - 1.5, color="#777777")
-                continue
-            axes.text(j, i - 0.14, _short(cells.value[i, j]), ha="center", va="center", fontsize=size + 0.5, color=INK)
-            axes.text(
-                j, i + 0.22, f"{null_name} {_short(cells.null[i, j])}", ha="center", va="center", fontsize=size - 1.5,
-                color=INK, gid=f"null-{i}-{j}",
-            )  # fmt: skip
-            if cells.certain[i, j]:
-                frame = Rectangle((j - 0.47, i - 0.46), 0.94, 0.92, fill=False, edgecolor=INK, linewidth=1.8)
-                axes.add_patch(frame).set_gid(f"certain-{i}-{j}")
-    names = [figures.shortened(game, 16) for game in games]
-    axes.set_xticks(range(count), names, rotation=20 if count > 3 else 0, fontsize=SMALL, ha="center")
-    axes.set_yticks(range(count), names, fontsize=SMALL)
+    axes.imshow(excess, cmap="RdBu_r", norm=colours, aspect="auto", alpha=0.7).set_gid("matrix")
+    for (i, j), value in np.ndenumerate(cells.value):
+        if not np.isfinite(value):
+            text = "same" if columns is None and i == j else "not measured"
+            axes.text(j, i, text, ha="center", va="center", fontsize=SMALL - 1.5, color="#777777")
+            continue
+        axes.text(j, i - 0.16, _short(value), ha="center", va="center", fontsize=SMALL + 0.5, color=INK)
+        text = f"null {_short(cells.null[i, j])}" if below is None else below[i][j]
+        axes.text(j, i + 0.24, text, ha="center", va="center", fontsize=SMALL - 1.5, color=INK, gid=f"null-{i}-{j}")
+        if cells.certain[i, j]:
+            frame = Rectangle((j - 0.47, i - 0.46), 0.94, 0.92, fill=False, edgecolor=INK, linewidth=1.8)
+            axes.add_patch(frame).set_gid(f"certain-{i}-{j}")
+    turn = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"} if tilted else {}
+    axes.set_xticks(range(len(across)), over, fontsize=SMALL, **turn)
+    axes.set_yticks(range(len(games)), names, fontsize=SMALL)
     axes.grid(False)
     axes.tick_params(length=0)
     axes.spines[["left", "bottom"]].set_visible(False)
     figures.label(axes, *(("learnt next", "learnt first") if from_to else ("", "")), title=title)
-    left = 0.35 + 0.075 * max(map(len, names)) + (0.2 if from_to else 0)
-    bottom = 0.45 + (0.3 if count > 3 else 0) + (0.2 if from_to else 0)
-    figure.subplots_adjust(left=left / inches, bottom=bottom / (0.62 * count + 1.7))
-    axes.yaxis.label.set_fontsize(LABEL)
     return Picture(name, title, caption, figure)
 
 

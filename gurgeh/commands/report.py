@@ -30,6 +30,10 @@ def add_parser(subparsers: Any) -> None:
         help="folders or reports of arenas in which one checkpoint plays with different numbers of simulations",
     )  # fmt: skip
     parser.add_argument(
+        "--records", nargs="+", action="extend", default=[], metavar="FILE",
+        help="JSON lines of records over several runs (gurgeh transfer, gurgeh scale)",
+    )  # fmt: skip
+    parser.add_argument(
         "--falls", action="store_true", help="look for sudden falls where a run did not (takes a while)"
     )
 
@@ -41,5 +45,6 @@ def run(args: argparse.Namespace) -> int:
     runs = [Path(name) for name in args.runs]
     output = Path(args.output) if args.output else default_folder(runs)
     figures = None if args.figures is None else Path(args.figures) if args.figures else output / "figures"
-    print(write_report(runs, options=Options(output, figures, tuple(map(Path, args.arena)), args.falls)))
+    arenas, records = tuple(map(Path, args.arena)), tuple(map(Path, args.records))
+    print(write_report(runs, options=Options(output, figures, arenas, records, args.falls)))
     return 0
