@@ -21,6 +21,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 matplotlib.rcParams["svg.hashsalt"] = "gurgeh"  # the same records, the same file
+matplotlib.rcParams["text.parse_math"] = False  # a game's name may hold dollars
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#000000", "#7F3C8D")  # Okabe-Ito, darker
 STYLES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
@@ -47,7 +48,7 @@ class Picture:
         buffer = io.StringIO()
         self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
         text = buffer.getvalue()
-        text = re.sub(r"<metadata>.*?</metadata>\s*", "", text[text.index("<svg") :], flags=re.DOTALL)
+        text = re.sub(r"<metadata>.*?</metadata>\s*|<!--.*?-->\s*", "", text[text.index("<svg") :], flags=re.DOTALL)
         own = set(re.findall(r'\bid="([^"]+)"', text))
         text = re.sub(r'\bid="([^"]+)"', lambda found: f'id="{self.name}.{found[1]}"', text)
 
@@ -110,9 +111,8 @@ def label(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:
 
 
 def shortened(text: str, most: int = 52) -> str:
-    """The text for a title or a legend; `$` would begin mathematics."""
-    text = text if len(text) <= most else text[: most - 1] + "…"
-    return text.replace("$", r"\$")
+    """The text, cut for a title or a legend."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def legend(axes: Axes, columns: int = 1, **more: Any) -> None:
@@ -125,8 +125,15 @@ def log(axis: Axis) -> None:
     low, high = axis.get_view_interval()
     subs = (1.0,) if high > 100 * low else (1.0, 2.0, 5.0)
     axis.set_major_locator(matplotlib.ticker.LogLocator(subs=subs, numticks=12))
-    axis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1000 else f"{x:g}"))
+    axis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: _plain(x)))
     axis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+
+
+def _plain(x: float) -> str:
+    """0.01, 20, 1,000, 2e6."""
+    if x >= 1e6:
+        return f"{x:g}".replace("e+0", "e").replace("e+", "e") if x >= 1e7 else f"{x / 1e6:g}e6"
+    return f"{x:,.0f}" if x >= 1000 else f"{x:g}"
 
 
 def band(axes: Axes, x: Any, low: Any, high: Any, colour: Any, gid: str | None = None, alpha: float = 0.18) -> None:

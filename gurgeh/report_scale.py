@@ -151,6 +151,7 @@ def _scaling_panel(record: Mapping[str, Any], number: int) -> Picture:
                       label="null: no gain from size" if place == 0 else None)[0].set_gid(f"null-{place}")  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")
+    figures.log(axes.xaxis)
     figures.log(axes.yaxis)
     title = f"{record['architecture']}: {', '.join(record['games'])}"
     figures.label(axes, "trained parameters", f"{record['series'].replace('_', ' ')} [nat]", title)
@@ -217,6 +218,7 @@ def _architectures_panel(record: Mapping[str, Any], number: int) -> Picture:
             axes.plot([], [], color=colour, label=name)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    figures.log(axes.xaxis)
     figures.log(axes.yaxis)
     title = f"{record['one']} and {record['other']} at matched compute"
     figures.label(axes, "FLOPs of training", f"{record['series'].replace('_', ' ')} [nat]", title)

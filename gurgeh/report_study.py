@@ -24,24 +24,33 @@ Record = Mapping[str, Any]
 
 
 def read_records(files: Sequence[Path]) -> tuple[list[Record], list[str]]:
-    """(records over several runs in files of JSON lines, what could not be read in words). Records that a report does
-    not draw are passed over. FileNotFoundError where a file is not there."""
+    """(records over several runs in files of JSON lines or of `gurgeh transfer --json`, what could not be read in
+    words). Records that a report does not draw are passed over. FileNotFoundError where a file is not there."""
     records, problems = [], []
     for file in files:
         if not file.is_file():
             raise FileNotFoundError(f"{file} is not a file; give JSON lines of gurgeh transfer or gurgeh scale")
-        for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-            if not line.strip():
-                continue
+        for where, text in _entries(file.read_text(encoding="utf-8", errors="replace")):
             try:
-                record = json.loads(line)
+                record = json.loads(text) if isinstance(text, str) else text
                 validate(record)
             except (ValueError, AttributeError) as error:
-                problems.append(f"{file}, line {number}: {error}")
+                problems.append(f"{file}, {where}: {error}")
                 continue
             if record["schema"] in STUDY:
                 records.append(record)
     return records, problems
+
+
+def _entries(text: str) -> list[tuple[str, Any]]:
+    """(where, record or its line) of a JSON object with `records`, as --json prints it, else of JSON lines."""
+    try:
+        whole = json.loads(text)
+    except ValueError:
+        whole = None
+    if isinstance(whole, dict) and isinstance(whole.get("records"), list):
+        return [(f"record {number}", record) for number, record in enumerate(whole["records"], 1)]
+    return [(f"line {number}", line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
 
 
 def records_of(runs: Sequence[RunData]) -> tuple[list[Record], list[str]]:

@@ -1,7 +1,7 @@
 """How the report looks; nothing is loaded from anywhere else."""
 
 CSS = """
-:root { color-scheme: light; --ink: #222; --soft: #5b6068; --line: #e2e4e8; --paper: #fff; --ground: #f5f6f8; }
+:root { color-scheme: light dark; --ink: #222; --soft: #5b6068; --line: #e2e4e8; --paper: #fff; --ground: #f5f6f8; }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--ground); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
@@ -41,5 +41,10 @@ summary { cursor: pointer; font-size: 15px; }
 pre { background: var(--paper); border: 1px solid var(--line); border-radius: 6px; padding: 12px; overflow-x: auto;
   font-size: 13px; }
 @media (max-width: 560px) { main { padding: 12px 12px 48px; } h1 { font-size: 24px; } th, td { padding: 6px 9px; } }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e8e8e8; --soft: #aab1ba; --line: #3a4048; --paper: #1e2228; --ground: #14171b; }
+  a { color: #7cb9f7; } .notice { background: #372e14; border-color: #6b5a22; }
+  figure { background: #fff; --soft: #5b6068; } figure a { color: #0b5cad; }
+}
 @media print { body { background: #fff; } figure, .scroll { break-inside: avoid; } }
 """
