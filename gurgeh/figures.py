@@ -42,20 +42,26 @@ class Picture:
     marked: tuple[int, ...] = ()  # numbers of the events that are marked in it
 
     @functools.cached_property
-    def svg(self) -> str:
-        """The figure as an SVG element, without the XML header that HTML does not allow; all ids begin with `name.`,
-        so that several pictures fit on one page."""
+    def _drawn(self) -> str:
+        """The SVG element with matplotlib's own ids."""
         buffer = io.StringIO()
         self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
         text = buffer.getvalue()
-        text = re.sub(r"<metadata>.*?</metadata>\s*|<!--.*?-->\s*", "", text[text.index("<svg") :], flags=re.DOTALL)
-        own = set(re.findall(r'\bid="([^"]+)"', text))
-        text = re.sub(r'\bid="([^"]+)"', lambda found: f'id="{self.name}.{found[1]}"', text)
+        return re.sub(r"<metadata>.*?</metadata>\s*|<!--.*?-->\s*", "", text[text.index("<svg") :], flags=re.DOTALL)
 
-        def renamed(found: re.Match[str]) -> str:
-            return f"{found[1]}#{self.name}.{found[2]}" if found[2] in own else found[0]
+    @property
+    def svg(self) -> str:
+        """The figure as an SVG element, without the XML header that HTML does not allow; all ids begin with `name.`,
+        so that several pictures fit on one page. Links to elsewhere on the page stay as they are."""
+        text = re.sub(r'\bid="([^"]+)"', lambda found: f'id="{self.name}.{found[1]}"', self._drawn)
+        return re.sub(r'(url\(|<use\b[^>]*?\bxlink:href=")#', lambda found: f"{found[1]}#{self.name}.", text)
 
-        return re.sub(r'(url\(|xlink:href=")#([^")]+)', renamed, text)
+    def named(self, name: str) -> Picture:
+        """The same picture under another name; what was drawn is not drawn again."""
+        copy = dataclasses.replace(self, name=name)
+        if "_drawn" in self.__dict__:
+            copy.__dict__["_drawn"] = self._drawn
+        return copy
 
     def png(self) -> bytes:
         """The figure as PNG, 160 dots an inch."""

@@ -14,7 +14,7 @@ from gurgeh import report_study as study
 from gurgeh import report_tables as tables
 from gurgeh.figures import Picture
 from gurgeh.report_data import RunData, read_run
-from gurgeh.report_exhibits import Exhibit, guarded, run_exhibits
+from gurgeh.report_exhibits import MATRIX_WORDS, Exhibit, guarded, run_exhibits
 from gurgeh.report_losses import health_panels
 from gurgeh.report_search import read_arenas
 from gurgeh.report_style import CSS
@@ -132,7 +132,7 @@ def _draw(run: RunData) -> Section:
 
 def _study(records: Sequence[Mapping], arenas: Sequence[dict]) -> list[Exhibit]:
     """Figures 5 to 8, and before them the savings, which belong to figure 4."""
-    savings = guarded(4, lambda: Exhibit(4, pictures=tuple(savings_panels(records))))
+    savings = guarded(4, lambda: Exhibit(4, *MATRIX_WORDS, pictures=tuple(savings_panels(records))))
     return [savings, *study.study_exhibits(records, arenas)]
 
 
@@ -141,6 +141,7 @@ def _with_study(section: Section, together: Section) -> Section:
     exhibits = list(section.exhibits)
     own, savings = exhibits[3], together.exhibits[0]
     pictures, missing = (*own.pictures, *savings.pictures), (*own.missing, *savings.missing)
+    own = dataclasses.replace(own, words=savings.words, null=savings.null, limits=savings.limits)
     if not savings.pictures:
         missing = (*missing, NO_SAVINGS)
     exhibits[3] = dataclasses.replace(own, pictures=pictures, missing=missing)
@@ -156,7 +157,7 @@ MOST_SECTIONS = 6  # runs that have all their own figures on a page of several
 
 def _renamed(shown: Exhibit, prefix: str) -> Exhibit:
     pictures, folded = (
-        tuple(dataclasses.replace(picture, name=f"{prefix}{picture.name}") for picture in group)
+        tuple(picture.named(f"{prefix}{picture.name}") for picture in group)
         for group in (shown.pictures, shown.folded)
     )
     return dataclasses.replace(shown, pictures=pictures, folded=folded)

@@ -49,7 +49,10 @@ class Exhibit:
 def guarded(number: int, build: Callable[[], Exhibit]) -> Exhibit:
     """What `build` makes; where records that look whole cannot be drawn, a sentence instead of no page at all."""
     try:
-        return build()
+        shown = build()
+        for picture in shown.all_pictures:
+            picture.svg  # noqa: B018  # drawn now, where an error costs no more than this figure
+        return shown
     except Exception as error:  # noqa: BLE001  # whatever is wrong with one record, the rest of the page stands
         what = f"{type(error).__name__}: {error}".rstrip(": ")
         return Exhibit(number, missing=(
@@ -229,18 +232,23 @@ def sharing(run: RunData) -> Exhibit:
     )
 
 
+MATRIX_WORDS = (
+    "The newest measurement of every pair of games. Red: above the worst null, blue: below. In the matrix of savings rows "
+    "are where the network comes from, columns the game that it then learns.",
+    "The small number in each cell is the worst null of that measure there; for savings it is 0, learning from scratch. A "
+    "cell is framed only if its interval lies above every null, for savings if it leaves 0 out.",
+    "With many cells some are framed by chance: those of the measures are not corrected for their number, those of savings "
+    "are. Cells of different measures have different units and cannot be compared.",
+)
+
+
 def matrices(run: RunData) -> Exhibit:
     """Figure 4."""
     why = _no_sharing(run)
     pictures = [] if why else report_sharing.matrix_panels(run.games, run.sharing)
     return Exhibit(
         4,
-        words="The newest measurement of every pair of games. Red: above the worst null, blue: below. In the matrix of "
-        "savings rows are where the network comes from, columns the game that it then learns.",
-        null="The small number in each cell is the worst null of that measure there; for savings it is 0, learning "
-        "from scratch. A cell is framed only if the lower end of its interval is above every null.",
-        limits="With many cells some are framed by chance: those of the measures are not corrected for their number, "
-        "those of savings are. Cells of different measures have different units and cannot be compared.",
+        *MATRIX_WORDS,
         pictures=tuple(pictures),
         missing=(why,) if why else (),
     )

@@ -81,6 +81,7 @@ def test_every_event_is_in_the_table_with_its_null_and_links_to_its_figures(page
         assert links, f"event {number} is in no figure: {cells}"
         for link in links:
             assert f'id="{link}.event-{number}"' in text
+    assert '<a xlink:href="#event-1"' in text, "numbers in the pictures lead to the table"
 
 
 def test_what_the_data_does_not_support_is_said_with_what_would_be_needed(page):
