@@ -19,15 +19,16 @@ import numpy as np
 from scipy import stats
 
 from monitor.aggregates import iqm, probability_of_improvement
-from monitor.records import ADAPTATION, AGGREGATE, EVENT, MATRIX, TRANSFER
+from monitor.records import ADAPTATION, AGGREGATE, EVENT, MATRIX, TRANSFER, validate
 from monitor.refusals import UndefinedError
-from monitor.series import plain
+from monitor.series import named_series, plain, summary
 from monitor.transfer import SHOTS, area_ratio, jump_start, reached, savings, transfer_matrix
 
 SCRATCH, PRETRAINED, SINGLE = "scratch", "pretrained", "single"
 ARMS = (SCRATCH, PRETRAINED, SINGLE)
 LEVEL = 0.95
 FEWEST_SEEDS = 3
+POINTS_PER_DECADE = 6
 WAY = 0.9
 """The threshold of savings lies this far on the way from the start to the end of the runs from scratch."""
 
@@ -131,6 +132,30 @@ def estimate(values: Sequence[float], level: float = LEVEL, bounds: int = 0, why
 def shots(budget: int) -> list[int]:
     """Updates at .1, .3, 1, 3, 10 % of the budget, without 0 and without what rounds to another."""
     return sorted({round(share * budget) for share in SHOTS} - {0})
+
+
+def points(budget: int) -> list[int]:
+    """Updates at which an adaptation run is measured: the shots, and six a decade from .1 % to the whole budget, which
+    is the last. Empty for a budget of 0."""
+    if not budget:
+        return []
+    between = {round(budget * 10 ** (k / POINTS_PER_DECADE)) for k in range(-3 * POINTS_PER_DECADE, 1)}
+    return sorted({0, *shots(budget), *between})
+
+
+def point(
+    head: Mapping[str, Any], losses: Mapping[str, np.ndarray], scores: Mapping[str, float | None]
+) -> dict[str, Any]:
+    """A checked `monitor.adaptation/1` record. losses: `head@k` -> [N] nats as the monitor measures them; empty where
+    play is not defined yet."""
+    update, budget = head["update"], head["budget"]
+    record = {
+        "schema": ADAPTATION, **head, "share": plain(update / budget), "shot": update in (0, *shots(budget)),
+        "losses": {name: summary(values) for name, values in named_series(losses).items()} if losses else {},
+        "scores": {name: plain(value) for name, value in scores.items() if value is not None},
+    }  # fmt: skip
+    validate(record)
+    return record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -466,6 +491,34 @@ def is_faster(estimates: Mapping[str, Mapping[str, Any]]) -> bool | None:
     """Whether both lower bounds are above 0; None where one of them is not known."""
     lows = [estimates[against]["low"] for against in (SCRATCH, SINGLE)]
     return None if any(low is None for low in lows) else all(low > 0 for low in lows)
+
+
+def faster_by_run(runs: Sequence[Adaptation], series: str | None = None) -> dict[str, bool | None]:
+    """Run of several games -> whether its newest checkpoint that was adapted from beats from scratch and the nearest
+    single game, lower 95 % bounds over (held-out game, seed) pairs above 0; None where that is not known."""
+    result: dict[str, bool | None] = {}
+    named = {run.origin["run"] for run in runs if run.origin is not None and run.source.arm == PRETRAINED}  # type: ignore[union-attr]
+    for name in sorted(named):
+        mine = [run for run in runs if run.origin is not None and run.origin["run"] == name]
+        newest = max((run.origin["update"], run.source) for run in mine if run.source.arm == PRETRAINED)[1]  # type: ignore[index,union-attr]
+        kept = [run for run in mine if run.source == newest]
+        others = [run for run in runs if run.source is None or run.source.arm == SINGLE]
+        found = [study for study in studies([*kept, *others]) if newest in study.by_source]
+        lows = []
+        for against in (SCRATCH, SINGLE):
+            pooled: list[float] = []
+            for study in found:
+                scale, other = scale_of(study.scratch, series or decisive(runs)), None
+                if against == SINGLE and (other := nearest(study, series or decisive(runs))) is None:
+                    pooled = []
+                    break
+                pooled += [
+                    advantage(one, theirs, series or decisive(runs)) / (scale.end - scale.start)
+                    for one, theirs in study.pairs(newest, other)
+                ]
+            lows.append(estimate(pooled)["low"])
+        result[name] = None if any(low is None for low in lows) else all(low > 0 for low in lows)
+    return result
 
 
 def meta_onsets(runs: Sequence[Adaptation], series: str | None = None) -> list[dict[str, Any]]:
