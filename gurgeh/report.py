@@ -66,10 +66,14 @@ def write_report(paths: Sequence[Path], output: Path | None = None, options: Opt
     runs = [
         read_run(path, options.falls, prefix=f"r{number}-" if several else "") for number, path in enumerate(paths, 1)
     ]
-    found, refused = study.records_of(runs)
+    made = study.together_of(runs)
+    runs = [
+        dataclasses.replace(run, sharing=[*run.sharing, *made.sharing.get(run.path.resolve().name, ())]) for run in runs
+    ]
+    records = [*made.records, *records]
     folder = options.output or output or default_folder(paths)
     folder.mkdir(parents=True, exist_ok=True)
-    together = Section(None, _study([*found, *records], arenas))
+    together = Section(None, _study(records, arenas))
     shown = [run for run in runs if not run.adaptation]
     if several and len(shown) > MOST_SECTIONS:
         shown = []
@@ -80,10 +84,10 @@ def write_report(paths: Sequence[Path], output: Path | None = None, options: Opt
     address = None
     if options.figures is not None:
         address = _write_figures([p for section in drawn for p in section.pictures], options.figures, folder)
-    body = [html.notice([*problems, *unread, *refused], "What could not be read or compared")]
+    body = [html.notice([*problems, *unread, *made.problems], "What could not be read or compared")]
     if several:
-        body.append(_together(runs, together, [*found, *records], bool(sections), address))
-    body += [_section(section, folder, address, [*found, *records]) for section in sections]
+        body.append(_together(runs, together, records, made.events, bool(sections), address))
+    body += [_section(section, folder, address, records) for section in sections]
     title = ", ".join(run.path.resolve().name for run in runs[:4]) + (" ..." if len(runs) > 4 else "")
     page = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -164,13 +168,14 @@ def _renamed(shown: Exhibit, prefix: str) -> Exhibit:
 
 
 def _together(
-    runs: Sequence[RunData], together: Section, records: Sequence[Mapping], linked: bool, address: Address
-) -> str:
+    runs: Sequence[RunData], together: Section, records: Sequence[Mapping], events: Sequence[Mapping], linked: bool,
+    address: Address,
+) -> str:  # fmt: skip
     """What several runs show together, as HTML."""
     parts = [
         f"<header><h1>{len(runs)} runs</h1></header>",
         html.part("The runs", study.runs_table(runs, linked)),
-        html.part("Events over the runs", study.events_over_runs(runs)),
+        html.part("Events over the runs", study.onsets_table(events) + study.events_over_runs(runs)),
     ]
     if not linked:
         many = sum(not run.adaptation for run in runs) > MOST_SECTIONS

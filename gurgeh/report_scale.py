@@ -106,9 +106,10 @@ def _wilson(happened: int, runs: int) -> tuple[float, float]:
 
 
 def scaling_panels(records: Sequence[Mapping[str, Any]]) -> list[Picture]:
-    """Loss against size for each architecture, with the points that were held out; then architectures at matched
-    compute."""
-    fits = [_scaling_panel(r, i) for i, r in enumerate((r for r in records if r["schema"] == SCALING), 1) if r["points"]]
+    """Loss against size for each architecture and set of games that was trained in at least two sizes, with the points
+    that were held out; then architectures at matched compute."""
+    several = [r for r in records if r["schema"] == SCALING and len({p["size"] for p in r["points"]}) > 1]
+    fits = [_scaling_panel(record, number) for number, record in enumerate(several, 1)]
     pairs = [
         _architectures_panel(r, i)
         for i, r in enumerate((r for r in records if r["schema"] == ARCHITECTURES), 1)

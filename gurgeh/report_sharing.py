@@ -131,9 +131,10 @@ def _draw_index(axes: Axes, measures: Sequence[str], by_measure: Mapping[str, Se
 def _draw_measure(axes: Axes, measure: str, records: Sequence[dict]) -> None:
     """Raw values with their 95 % intervals, the worst null with what a further draw of it may reach, the ceiling."""
     colour = _colour(measure)
-    points = [(r["since"], r["value"], *r["ci95"]) for r in records if r["ci95"]]
-    x, value, low, high = np.array(points, float).T
-    figures.band(axes, x, low, high, colour)
+    banded = [(r["since"], *r["ci95"]) for r in records if r["ci95"]]
+    if banded:
+        figures.band(axes, *np.array(banded, float).T, colour)
+    x, value = np.array([(r["since"], r["value"]) for r in records], float).T
     decides = "" if measure in DECIDING else " (decides nothing)"
     axes.plot(x, value, color=colour, linewidth=1.3, marker=".", markersize=4, label=f"{_name(measure)}{decides}")
     ends = [*value]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,6 @@ from gurgeh.report_data import RunData
 from gurgeh.report_exhibits import Exhibit, guarded, search
 from gurgeh.report_scale import probability_panels, scaling_panels
 from gurgeh.report_transfer import aggregate_rows, transfer_panels
-from monitor.adaptation import adaptations, transfer_records
 from monitor.records import AGGREGATE, ARCHITECTURES, MATRIX, PROBABILITY, SCALING, TRANSFER, validate
 from monitor.refusals import UndefinedError
 from monitor.sharing import over_seeds
@@ -53,15 +53,51 @@ def _entries(text: str) -> list[tuple[str, Any]]:
     return [(f"line {number}", line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
 
 
-def records_of(runs: Sequence[RunData]) -> tuple[list[Record], list[str]]:
-    """(records over these runs, why some could not be made)."""
-    problems: list[str] = []
-    found: list[Record] = []
-    try:
-        found += transfer_records(adaptations([run.adaptation for run in runs]))
-    except UndefinedError as error:
-        problems.append(f"Transfer between these runs is not defined: {error}")
-    return found, problems
+@dataclasses.dataclass(frozen=True)
+class Together:
+    """What runs show together."""
+
+    records: list[Record]
+    events: list[dict[str, Any]]  # meta_onset
+    sharing: dict[str, list[dict[str, Any]]]  # run -> its monitor.sharing/1 records of the measure transfer
+    problems: list[str]  # what could not be made, in words
+
+
+def together_of(runs: Sequence[RunData]) -> Together:
+    """What these runs show together, made from their records now; nothing for a run alone."""
+    found = Together([], [], {}, [])
+    if len(runs) < 2:
+        return found
+    from gurgeh.scale_data import scaled_runs
+    from gurgeh.transfer_data import adaptation_records, behaviour_of, series_of
+    from monitor.scale_records import scale_records
+
+    adapting = [run.path for run in runs if run.adaptation]
+    others = [run.path for run in runs if not run.adaptation and run.losses]
+
+    def adapt() -> None:
+        records, events = adaptation_records(adapting)
+        found.records.extend(records)
+        found.events.extend(events)
+
+    def scale() -> None:
+        series = series_of(others)
+        found.records.extend(scale_records(scaled_runs([*others, *adapting], series), series))
+
+    def behave() -> None:
+        for record in behaviour_of(others, series_of(others))[0]:
+            found.sharing.setdefault(record["run"], []).append(record)
+
+    for wanted, what, make in (
+        (adapting, "Transfer", adapt), (others[1:], "Scale", scale), (others[1:], "Behaviour", behave),
+    ):  # fmt: skip
+        if not wanted:
+            continue
+        try:
+            make()
+        except Exception as error:  # noqa: BLE001  # one run's records must not cost what the others show
+            found.problems.append(f"{what} over these runs could not be worked out: {error}")
+    return found
 
 
 def study_exhibits(records: Sequence[Record], arenas: Sequence[dict[str, Any]]) -> list[Exhibit]:
@@ -181,6 +217,21 @@ def _counts(run: RunData) -> dict[str, int]:
             kind = event.record["type"].replace("_", " ")
             found[kind] = found.get(kind, 0) + 1
     return found
+
+
+def onsets_table(events: Sequence[Mapping[str, Any]]) -> str:
+    """The events that only several runs can show: from where on unseen games are learnt faster."""
+    if not events:
+        return ""
+    rows = []
+    for event in events:
+        low, high = event["effect"]["ci95"]
+        rows.append([
+            event["type"].replace("_", " "), event["status"], event["game"].replace(",", ", "), f"{event['step']:,}",
+            f"{event['effect']['name'].replace('_', ' ')} {event['effect']['value']:+.3g} [{low:+.3g}, {high:+.3g}]",
+            event["test"]["null"], event["test"]["family"], html.link("figure-5", "figure 5"),
+        ])  # fmt: skip
+    return html.table(["type", "status", "held-out games", "from update", "size", "null", "correction", "figures"], rows)
 
 
 def events_over_runs(runs: Sequence[RunData]) -> str:

@@ -15,7 +15,7 @@ def add_parser(subparsers: Any) -> None:
         description="Write one self-contained HTML page about one or several runs: the figures that their records "
         "support, each beside its null, and for the others what would be needed.",
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, such as runs/NAME")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, such as runs/NAME, or of several"))
     parser.add_argument(
         "--output",
         metavar="DIR",
@@ -41,9 +41,11 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the page and print its path."""
     from gurgeh.report import Options, default_folder, write_report
+    from gurgeh.transfer_data import runs_in
 
-    runs = [Path(name) for name in args.runs]
-    output = Path(args.output) if args.output else default_folder(runs)
+    runs = runs_in(args.runs)
+    place = default_folder([Path(name) for name in args.runs])  # of a folder of runs: in that folder
+    output = Path(args.output) if args.output else place
     figures = None if args.figures is None else Path(args.figures) if args.figures else output / "figures"
     arenas, records = tuple(map(Path, args.arena)), tuple(map(Path, args.records))
     print(write_report(runs, options=Options(output, figures, arenas, records, args.falls)))
