@@ -27,8 +27,9 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#0
 STYLES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
 INK, GREY, RED, NULL, CEILING = "#222222", "#8a8a8a", "#b2182b", "#6b6b6b", "#1b7837"
 SMALL, LABEL, TITLE = 9.0, 9.5, 11.0  # points
-WIDTH, HEIGHT = 5.4, 3.5  # inches
-SAME_PLACE = 0.035  # of the axis' width: marks of events that are nearer share one label
+WIDTH, HEIGHT = 4.8, 3.3  # inches: on a phone (340 px) 9 points are then 9 px, on a wide page 15
+TOP = 0.34  # inches above a panel
+SAME_PLACE = 0.04  # of the axis' width: marks of events that are nearer share one label
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,13 +86,15 @@ def panel(width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def rows(heights: Sequence[float], width: float = WIDTH) -> tuple[Figure, list[Axes]]:
-    """Panels one above the other, of these heights in inches with their share of the margins, sharing their x axis."""
-    total = sum(heights)
+def rows(heights: Sequence[float], width: float = WIDTH, top: float = TOP) -> tuple[Figure, list[Axes]]:
+    """Panels one above the other, of these heights in inches with their share of the margins, sharing their x axis.
+
+    top: inches above the first."""
+    total = sum(heights) + top - TOP
     figure = Figure(figsize=(width, total))  # fixed margins: ten times faster than a layout engine
     found = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=list(heights))[:, 0]
     figure.subplots_adjust(
-        left=0.82 / width, right=1 - 0.12 / width, bottom=0.55 / total, top=1 - 0.34 / total,
+        left=0.78 / width, right=1 - 0.12 / width, bottom=0.55 / total, top=1 - top / total,
         hspace=0.0 if len(heights) == 1 else 0.30,
     )  # fmt: skip
     for axes in found:
@@ -152,14 +155,15 @@ def level(axes: Axes, height: float, colour: str, gid: str, text: str = "", styl
     axes.axhline(height, color=colour, linewidth=1.1, linestyle=style, zorder=1.5, label=text or None).set_gid(gid)
 
 
-def introductions(axes: Axes, entries: Sequence[tuple[float, str]]) -> None:
-    """Dashed verticals where other games joined: (x, name), those inside the axis."""
+def introductions(axes: Axes, entries: Sequence[tuple[float, str]], row: int | None = None) -> None:
+    """Dashed verticals where other games joined: (x, name), those inside the axis; named unless it is one row of several."""
     left, right = axes.get_xlim()
     for x, name in entries:
         if not left < x < right:
             continue
-        axes.axvline(x, color=GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=1).set_gid(f"introduction-{slug(name)}")
-        if name:
+        gid = f"introduction-{slug(name)}" + ("" if row is None else f"-{row}")
+        axes.axvline(x, color=GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=1).set_gid(gid)
+        if row is None:
             axes.annotate(
                 f"+ {shortened(name, 24)}", (x, 1), xycoords=("data", "axes fraction"), xytext=(-3, -3),
                 textcoords="offset points", rotation=90, ha="right", va="top", fontsize=SMALL - 1, color="#555555",
@@ -194,10 +198,10 @@ def event_marks(axes: Axes, events: Sequence[tuple[float, Marked]], height: floa
                 markerfacecolor=RED if confirmed else "white", clip_on=False,
             )[0].set_gid(f"event-{event.number}")  # fmt: skip
         middle = float(np.mean([x for _, x, _ in group]))
-        axes.text(
-            middle, height + 0.035, ranges([event.number for _, _, event in group]), fontsize=SMALL - 1, color=RED,
-            transform=axes.get_xaxis_transform(), ha="center", va="bottom", zorder=5,
-            url=f"#{group[0][2].anchor}", clip_on=False,
+        axes.annotate(
+            ranges([event.number for _, _, event in group]), (middle, height), xycoords=("data", "axes fraction"),
+            xytext=(0, 5), textcoords="offset points", fontsize=SMALL - 1, color=RED, ha="center", va="bottom",
+            zorder=5, url=f"#{group[0][2].anchor}", annotation_clip=False,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.3},
         )  # fmt: skip
     axes.set_xlim(left, right)
@@ -217,4 +221,4 @@ def ranges(numbers: Sequence[int]) -> str:
 
 def slug(name: str) -> str:
     """The name for a file and an id."""
-    return "".join(c if c.isascii() and c.isalnum() or c in "-_" else "_" for c in name)
+    return "".join(c if (c.isascii() and c.isalnum()) or c in "-_" else "_" for c in name)

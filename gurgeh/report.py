@@ -43,7 +43,7 @@ class Section:
 
     run: RunData | None
     exhibits: list[Exhibit]
-    health: Exhibit = Exhibit(3)  # its pictures only
+    health: tuple[Picture, ...] = ()
 
     @property
     def prefix(self) -> str:
@@ -51,7 +51,7 @@ class Section:
 
     @property
     def pictures(self) -> list[Picture]:
-        return [picture for part in (*self.exhibits, self.health) for picture in part.all_pictures]
+        return [picture for part in self.exhibits for picture in part.all_pictures] + [*self.health]
 
 
 def write_report(paths: Sequence[Path], output: Path | None = None, options: Options | None = None) -> Path:
@@ -131,7 +131,8 @@ def _draw(run: RunData) -> Section:
     health = guarded(
         3, lambda: Exhibit(3, pictures=tuple(health_panels(run.games, run.health, run.ledger, run.called)))
     )
-    return Section(run, [_renamed(part, run.prefix) for part in run_exhibits(run)], _renamed(health, run.prefix))
+    pictures = _renamed(health, run.prefix).pictures
+    return Section(run, [_renamed(part, run.prefix) for part in run_exhibits(run)], pictures)
 
 
 def _study(records: Sequence[Mapping], arenas: Sequence[dict]) -> list[Exhibit]:
@@ -161,8 +162,7 @@ MOST_SECTIONS = 6  # runs that have all their own figures on a page of several
 
 def _renamed(shown: Exhibit, prefix: str) -> Exhibit:
     pictures, folded = (
-        tuple(picture.named(f"{prefix}{picture.name}") for picture in group)
-        for group in (shown.pictures, shown.folded)
+        tuple(picture.named(f"{prefix}{picture.name}") for picture in group) for group in (shown.pictures, shown.folded)
     )
     return dataclasses.replace(shown, pictures=pictures, folded=folded)
 
@@ -184,7 +184,9 @@ def _together(
     sharing = study.sharing_over_runs(runs)
     if sharing:
         parts.append(html.part("Sharing over the runs", sharing))
-    parts += [_exhibit(shown, "", address, records) for shown in together.exhibits if shown.number > 4 or shown.pictures]
+    parts += [
+        _exhibit(shown, "", address, records) for shown in together.exhibits if shown.number > 4 or shown.pictures
+    ]
     return "".join(parts)
 
 
@@ -215,7 +217,7 @@ def _section(section: Section, folder: Path, address: Address, records: Sequence
                 "that representations are shared are suspended: collapse fakes sharing. Old games are judged "
                 "against the last introduction, the newest one against its state 500 updates (10 s_min) after it."
             )
-            + (html.grid(section.health.pictures, run.prefix, address)
+            + (html.grid(section.health, run.prefix, address)
                or html.words("Nothing was recorded for this yet.")),
         ),
         html.part(
@@ -233,7 +235,7 @@ def _safe(build: Callable[[], str]) -> str:
     """A piece of the page, or a sentence in its place: one damaged record must not cost the whole page."""
     try:
         return build()
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         what = f"{type(error).__name__}: {error}".rstrip(": ")
         return html.words(f"This could not be made from these records ({what}).")
 
@@ -252,7 +254,7 @@ def _places(section: Section) -> Mapping[int, Sequence[tuple[str, str]]]:
         for picture in part.all_pictures:
             for number in picture.marked:
                 found.setdefault(number, []).append((html.anchor_of(picture), f"figure {part.number}"))
-    for picture in section.health.pictures:
+    for picture in section.health:
         for number in picture.marked:
             found.setdefault(number, []).append((html.anchor_of(picture), "health"))
     return found

@@ -53,7 +53,7 @@ def guarded(number: int, build: Callable[[], Exhibit]) -> Exhibit:
         for picture in shown.all_pictures:
             picture.svg  # noqa: B018  # drawn now, where an error costs no more than this figure
         return shown
-    except Exception as error:  # noqa: BLE001  # whatever is wrong with one record, the rest of the page stands
+    except Exception as error:  # whatever is wrong with one record, the rest of the page stands
         what = f"{type(error).__name__}: {error}".rstrip(": ")
         return Exhibit(number, missing=(
             f"It could not be drawn from these records ({what}). `gurgeh monitor RUN` checks them; if they are as they "
@@ -92,7 +92,7 @@ def losses(run: RunData) -> Exhibit:
         f"weights. {target_words(run)} Both axes are logarithmic. Lines: the first {_size(run, 'small')} positions; "
         "dots: the whole set, at introductions and at the end. Dashed verticals: another game joined; red ticks: "
         "another entry of the ledger; numbered triangles: events (hollow: confounded or suspended), by their numbers "
-        "in the table of events. Losses under 0.0001 nat are drawn at 0.0001.",
+        f"in the table of events. Losses under {run.monitor_config.loss_floor:g} nat are drawn and judged as that.",
         null="Each shaded band is what smooth learning would look like: the best mixture of decays that only ever "
         "slow down, from the game's introduction and anew from each later one, fitted to the curve when this page was "
         "written, with the scatter of its own noise (95 % of single points). It follows the curve by construction. "
@@ -104,9 +104,7 @@ def losses(run: RunData) -> Exhibit:
     )
 
 
-NO_LOSSES = (
-    "No frozen losses were recorded for this run yet; they need monitor.enabled=true and at least monitor.s_min updates."
-)
+NO_LOSSES = "No frozen losses were recorded yet; they need monitor.enabled=true and at least monitor.s_min updates."
 
 
 def _curves(run: RunData) -> list[report_losses.Curve]:
@@ -233,12 +231,12 @@ def sharing(run: RunData) -> Exhibit:
 
 
 MATRIX_WORDS = (
-    "The newest measurement of every pair of games. Red: above the worst null, blue: below. In the matrix of savings rows "
-    "are where the network comes from, columns the game that it then learns.",
-    "The small number in each cell is the worst null of that measure there; for savings it is 0, learning from scratch. A "
-    "cell is framed only if its interval lies above every null, for savings if it leaves 0 out.",
-    "With many cells some are framed by chance: those of the measures are not corrected for their number, those of savings "
-    "are. Cells of different measures have different units and cannot be compared.",
+    "The newest measurement of every pair of games. Red: above the worst null, blue: below. In the matrix of savings "
+    "rows are where the network comes from, columns the game that it then learns.",
+    "The small number in each cell is the worst null of that measure there; for savings it is 0, learning from "
+    "scratch. A cell is framed only if its interval lies above every null, for savings if it leaves 0 out.",
+    "With many cells some are framed by chance: those of the measures are not corrected for their number, those of "
+    "savings are. Cells of different measures have different units and cannot be compared.",
 )
 
 

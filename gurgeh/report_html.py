@@ -71,9 +71,7 @@ def link(anchor: str, text: str) -> Raw:
     return Raw(f'<a href="#{escape(anchor)}">{escape(text)}</a>')
 
 
-def grid(
-    pictures: Sequence[Picture], prefix: str = "", address: Callable[[Picture, str], str] | None = None
-) -> str:
+def grid(pictures: Sequence[Picture], prefix: str = "", address: Callable[[Picture, str], str] | None = None) -> str:
     """Pictures side by side as far as there is room.
 
     prefix: of the ids of events. address: (picture, svg or png) -> where its file lies, seen from the page.
@@ -87,7 +85,7 @@ def grid(
         figures.append(
             f'<figure id="{escape(anchor_of(picture))}"><div role="img" aria-label="{escape(picture.title)}">'
             f"{picture.svg}</div><figcaption>{escape(picture.caption)}"
-            + (f'<span class="events">Marked:{links}</span>' if links else "")
+            + (f'<span class="marked">Marked:{links}</span>' if links else "")
             + (f' <span class="files">{files}</span>' if files else "")
             + "</figcaption></figure>"
         )

@@ -19,7 +19,6 @@ from monitor.matched import WIDTH
 from monitor.watch import Watch
 
 HEADS = ("policy", "value", "reward", "continuation", "next_mover")
-FLOOR = 1e-4  # nats; smaller losses are drawn here
 FALLS = ("drop", "breakthrough")
 STRATA_PANELS = 8  # at most, of strata with a fall of their own
 
@@ -32,7 +31,8 @@ class Curve:
     head: str
     stratum: str
     since: np.ndarray  # [n] updates since the game's introduction, > 0
-    loss: np.ndarray  # [n] as measured
+    loss: np.ndarray  # [n] as the scan counts it: nothing below monitor.loss_floor
+    floor: float  # nats
     null: NullBand | None
     no_null: str  # why there is none, else ""
 
@@ -81,12 +81,13 @@ def _curve(
         points.append((record["since"], part["mean"]))
         watch.add(record["since"], record["update"], part["mean"], config)  # the points that the scan judges
     since, loss = np.array(points, float).reshape(-1, 2).T
+    floor = max(config.loss_floor, 1e-300)
     later = [update - added[game] for update in added.values() if update > added[game]]
     try:
         null, why = smooth_null(*watch.series(), later, falls), ""
     except ValueError as error:
         null, why = None, str(error)
-    return Curve(game, head, stratum, since, loss, null, why)
+    return Curve(game, head, stratum, since, np.maximum(loss, floor), floor, null, why)
 
 
 # -- figure 1 -----------------------------------------------------------------------------------------------------
@@ -165,18 +166,23 @@ def _draw_curve(axes: Axes, curve: Curve, losses: Sequence[dict], colour: Any, s
     """The band of the null, the dense line of one series, and dots for the whole frozen set."""
     null = curve.null
     if null is not None:
-        low, high = (np.maximum(part, FLOOR) for part in (null.low, null.high))
-        figures.band(axes, null.steps, low, high, colour, f"null-{slug(curve.head)}", 0.2)
-    axes.plot(
-        curve.since, np.maximum(curve.loss, FLOOR), color=colour, linestyle=style, linewidth=1.4, label=curve.name
-    )
+        figures.band(
+            axes,
+            null.steps,
+            np.maximum(null.low, curve.floor),
+            np.maximum(null.high, curve.floor),
+            colour,
+            f"null-{slug(curve.head)}",
+            0.2,
+        )
+    axes.plot(curve.since, curve.loss, color=colour, linestyle=style, linewidth=1.4, label=curve.name)
     if curve.stratum != "all":
         return
     whole = [(r["since"], (r["losses"].get(curve.head) or {}).get("mean")) for r in losses if r["subset"] == "full"]
     whole = [(since, mean) for since, mean in whole if since > 0 and mean is not None]
     if whole:
         x, y = np.array(whole, float).T
-        axes.plot(x, np.maximum(y, FLOOR), "o", color=colour, markersize=4, markeredgecolor="white")
+        axes.plot(x, np.maximum(y, curve.floor), "o", color=colour, markersize=4, markeredgecolor="white")
 
 
 def _marks(axes: Axes, introduced: int, ledger: Sequence[dict], events: Sequence[Marked]) -> tuple[int, ...]:
@@ -188,7 +194,7 @@ def _marks(axes: Axes, introduced: int, ledger: Sequence[dict], events: Sequence
         since = entry["update"] - introduced
         if entry["confounder"] and entry["kind"] != "game_added" and left < since < right:
             tick = axes.plot([since], [0.015], "|", transform=axes.get_xaxis_transform(), color=RED, markersize=9)
-            tick[0].set_gid(f"ledger-{entry['kind']}")
+            tick[0].set_gid(f"ledger-{entry['seq']}")
     axes.set_xlim(left, right)
     return figures.event_marks(axes, [(e.record["step"] - introduced, e) for e in events])
 
@@ -214,12 +220,12 @@ def aligned_panels(
             continue
         curve, colour = chosen[0], PALETTE[number % len(PALETTE)]
         figure, axes = figures.panel()
-        y = np.log(np.maximum(curve.loss, FLOOR))
-        first, caption = y[0], f"Log loss of {curve.name} less its first value; above 0 it rose."
+        y = np.log(curve.loss)
+        first, caption = y[0], f"Logarithm of the loss ({curve.name}) less its first value; above 0 it rose."
         if curve.null is not None:
             null = curve.null
             low, middle, high = (
-                np.log(np.maximum(part, FLOOR)) - first for part in (null.low, null.middle, null.high)
+                np.log(np.maximum(part, curve.floor)) - first for part in (null.low, null.middle, null.high)
             )
             figures.band(axes, null.steps, low, high, NULL, "null-band", 0.22)
             line = axes.plot(null.steps, middle, color=NULL, linewidth=1, linestyle="--", label="smooth learning")
@@ -297,9 +303,7 @@ def change_panels(
             f"Games that were there before {newcomer}. Null: no change (the line at 0). Red dashes: "
             f"{config.forgetting_nats:g} nat, from where forgetting is called. Events of all heads are marked."
         )
-        pictures.append(
-            Picture(f"change-after-{slug(newcomer)}", f"after {newcomer} joined", caption, figure, marked)
-        )
+        pictures.append(Picture(f"change-after-{slug(newcomer)}", f"after {newcomer} joined", caption, figure, marked))
     return pictures
 
 

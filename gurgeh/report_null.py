@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from monitor.falls import checked, peak_of_rise, spread_profile
-from monitor.matched import logistic, without_spikes
+from monitor.matched import SIGMA_FLOOR, logistic, without_spikes
 from monitor.nulls import decay_columns, fit_null
 
 Z95 = 1.959964
@@ -50,7 +50,7 @@ def smooth_null(
     fit, active = fit_null(loss / np.exp(fallen), columns)
     residual = np.log(loss / fit) - fallen
     freedom = max(len(x) - int(active.sum()), 1)
-    sigma = float(np.sqrt(residual @ residual / freedom))
+    sigma = max(float(np.sqrt(residual @ residual / freedom)), SIGMA_FLOOR)
     half = Z95 * sigma * spread_profile(x, residual)
     low, high = fit * np.exp(-half), fit * np.exp(half)
     return NullBand(s, fit, low, high, sigma, float(((raw < low) | (raw > high)).mean()))

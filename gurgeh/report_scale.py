@@ -63,9 +63,8 @@ def _probability_panel(record: Mapping[str, Any]) -> Picture:
     figures.legend(axes)
     runs = sum(point["runs"] for point in points)
     least = min(point["runs"] for point in points)
-    caption = (
-        f"{runs} runs, {least} or more of each kind; bars: 95 % intervals (Wilson). {_k50_words(record)} "
-        + (f"Null: {rate:.1%} of runs would be called by chance, for {why}." if rate is not None else "No null known.")
+    caption = f"{runs} runs, {least} or more of each kind; bars: 95 % intervals (Wilson). {_k50_words(record)} " + (
+        f"Null: {rate:.1%} of runs would be called by chance, for {why}." if rate is not None else "No null known."
     )
     return Picture(f"probability-{slug(outcome)}", f"P({outcome}) against the number of games", caption, figure)
 
@@ -139,7 +138,9 @@ def _scaling_panel(record: Mapping[str, Any], number: int) -> Picture:
             )[0].set_gid(f"held-out-{place}" if held_out else f"points-{place}")  # fmt: skip
         if fit["refused"] is None:
             e, a, alpha, b, beta = (fit[name]["value"] for name in ("E", "A", "a", "B", "b"))
-            axes.plot(grid, e + a * grid**-alpha + b * data**-beta, color=colour, linewidth=1.1)[0].set_gid(f"fit-{place}")
+            axes.plot(grid, e + a * grid**-alpha + b * data**-beta, color=colour, linewidth=1.1)[0].set_gid(
+                f"fit-{place}"
+            )
     said = [p for p in record["held_out"].get("points", ()) if p["data"] in shown]
     if said:
         axes.plot([record["held_out"]["size"]] * len(said), [p["predicted"] for p in said], "x", color=RED,
@@ -177,7 +178,8 @@ def _scaling_caption(record: Mapping[str, Any]) -> str:
     fit, held, bend = record["fit"], record["held_out"], record["break"]
     if fit["refused"] is None:
         parts = ", ".join(
-            f"{name} {fit[name]['value']:.3g} [{fit[name]['low']:.3g}, {fit[name]['high']:.3g}]" for name in ("E", "a", "b")
+            f"{name} {fit[name]['value']:.3g} [{fit[name]['low']:.3g}, {fit[name]['high']:.3g}]"
+            for name in ("E", "a", "b")
         )
         words = f"Lines: L = E + A N^-a + B D^-b with {parts} (95 %, bootstrap by configuration)."
     else:
@@ -231,7 +233,7 @@ def _architectures_panel(record: Mapping[str, Any], number: int) -> Picture:
         sign = "leaves 0 out" if difference["low"] > 0 or difference["high"] < 0 else "holds 0"
         words = (
             f"Lines: the lowest loss at each amount of compute. Exponent of {record['one']} less that of "
-            f"{record['other']}: {difference['value']:+.3g} [{difference['low']:+.3g}, {difference['high']:+.3g}]; null: "
-            f"0, both gain alike; the interval {sign}."
+            f"{record['other']}: {difference['value']:+.3g} [{difference['low']:+.3g}, {difference['high']:+.3g}]; "
+            f"null: 0, both gain alike; the interval {sign}."
         )
     return Picture(f"compute-{number}-{slug(record['one'])}-{slug(record['other'])}", title, words, figure)

@@ -72,7 +72,7 @@ def pair_panel(
         return None
     indexed = [m for m in measures if m in DECIDING and any(r["index"] for r in by_measure[m])]
     heights = ([1.7] if indexed else []) + [1.25] * len(measures) + [0.42]
-    figure, axes = figures.rows(heights, figures.WIDTH)
+    figure, axes = figures.rows(heights, top=0.62)
     figure.subplots_adjust(hspace=0.42)
     panels, strip = list(axes[:-1]), axes[-1]
     strip.set_xscale("log")  # shared by all
@@ -85,21 +85,23 @@ def pair_panel(
     introduced = max(added[game] for game in pair)
     _draw_health(strip, pair, health, introduced)
     joined = [(u - introduced, g) for g, u in added.items() if u > introduced]
-    figures.introductions(axes[0], joined)
-    for axis in axes[1:-1]:
-        figures.introductions(axis, [(x, "") for x, _ in joined])
+    for row, axis in enumerate(axes[:-1]):
+        figures.introductions(axis, joined, row)
     own = [e for e in events if _about(e.record, pair)]
     marked = figures.event_marks(
         axes[0], [(e.record["step"] - introduced, e) for e in own if e.record["type"] == "sharing_onset"]
     )
     marked += figures.event_marks(
-        strip, [(e.record["step"] - introduced, e) for e in own if e.record["type"] == "health"], 0.5
+        strip, [(e.record["step"] - introduced, e) for e in own if e.record["type"] == "health"], 1.2
     )
     title = f"{pair[0]} and {pair[1]}"
     figures.label(strip, "updates since the later of the two joined")
-    figures.label(axes[0], title=title)
+    # Above the legend of the first row.
+    axes[0].set_title(figures.shortened(title), loc="left", fontsize=figures.TITLE, color=INK, pad=20)
     figures.log(strip.xaxis)
     caption = _pair_caption(mine[0]["relation"], indexed, measures, by_measure)
+    shown = [game for since, game in joined if since < max(steps)]
+    caption += f" Dashed: {', '.join(shown)} joined." if shown else ""
     return Picture(f"sharing-{slug(pair[0])}-{slug(pair[1])}", title, caption, figure, marked)
 
 
@@ -170,15 +172,16 @@ def _draw_health(axes: Axes, pair: Pair, health: Mapping[str, Sequence[Judged]],
     left, right = axes.get_xlim()
     for place, game in enumerate(pair):
         judged = [(update - introduced, ill) for update, _, ill in health.get(game, ())]
-        for (start, ill), end in zip(judged, [s for s, _ in judged[1:]] + [right]):
+        for number, ((start, ill), end) in enumerate(zip(judged, [s for s, _ in judged[1:]] + [right])):
             begin, end = max(start, left), min(end, right)
             if end <= begin:
                 continue
             colour, what = (UNJUDGED, "unjudged") if ill is None else (ILL, "ill") if ill else (HEALTHY, "healthy")
-            axes.barh(1 - place, end - begin, 0.8, begin, color=colour, linewidth=0).patches[0].set_gid(f"health-{what}")
+            bar = axes.barh(1 - place, end - begin, 0.8, begin, color=colour, linewidth=0)
+            bar.patches[0].set_gid(f"health-{what}-{place}-{number}")
     axes.set_ylim(-0.5, 1.5)
     axes.set_yticks([1, 0], [figures.shortened(game, 13) for game in pair])
-    axes.tick_params(axis="y", labelsize=SMALL - 2.5, length=0)
+    axes.tick_params(axis="y", labelsize=SMALL - 2, length=0)
     axes.tick_params(axis="x", labelsize=SMALL)
     axes.grid(False)
     axes.spines["left"].set_visible(False)
@@ -256,7 +259,7 @@ def matrix_picture(
     starts and columns where one goes.
     """
     across = list(games if columns is None else columns)
-    names, over = [figures.shortened(game, 16) for game in games], [figures.shortened(game, 16) for game in across]
+    names, over = [figures.shortened(game, 20) for game in games], [figures.shortened(game, 20) for game in across]
     left = 0.35 + 0.078 * max(map(len, names)) + (0.2 if from_to else 0)
     tilted = len(across) > 3 or max(map(len, over)) > 12
     bottom = 0.4 + (0.45 if tilted else 0) + (0.2 if from_to else 0)
@@ -265,8 +268,9 @@ def matrix_picture(
     figure.subplots_adjust(left=left / width, bottom=bottom / height)
     excess = cells.value - cells.null
     limit = float(np.nanmax(np.abs(excess))) if np.isfinite(excess).any() else 1.0
-    colours = matplotlib.colors.Normalize(-(limit or 1.0), limit or 1.0)
-    axes.imshow(excess, cmap="RdBu_r", norm=colours, aspect="auto", alpha=0.7).set_gid("matrix")
+    reach = 1.8 * (limit or 1.0)  # the darkest colours would swallow the numbers
+    colours = matplotlib.colors.Normalize(-reach, reach)
+    axes.imshow(excess, cmap="RdBu_r", norm=colours, aspect="auto", alpha=0.75).set_gid("matrix")
     for (i, j), value in np.ndenumerate(cells.value):
         if not np.isfinite(value):
             text = "same" if columns is None and i == j else "not measured"

@@ -95,7 +95,7 @@ def together_of(runs: Sequence[RunData]) -> Together:
             continue
         try:
             make()
-        except Exception as error:  # noqa: BLE001  # one run's records must not cost what the others show
+        except Exception as error:  # one run's records must not cost what the others show
             found.problems.append(f"{what} over these runs could not be worked out: {error}")
     return found
 
@@ -165,8 +165,8 @@ def probabilities(records: Sequence[Record]) -> Exhibit:
         words="One point a number of games and size of network: in which share of the runs the outcome was called. "
         "Curves are fits of logit P = b0 + b1 log2 K + b2 log10 N.",
         null="Grey dashes: how often the outcome would be called in runs in which there is nothing to find.",
-        limits="Runs of more games differ in more than their number: which games, and how long each was trained. A curve "
-        "describes these runs and foretells nothing beyond them.",
+        limits="Runs of more games differ in more than their number: which games, and how long each was trained. A "
+        "curve describes these runs and foretells nothing beyond them.",
         pictures=tuple(pictures),
         missing=tuple(empty),
     )
@@ -231,7 +231,9 @@ def onsets_table(events: Sequence[Mapping[str, Any]]) -> str:
             f"{event['effect']['name'].replace('_', ' ')} {event['effect']['value']:+.3g} [{low:+.3g}, {high:+.3g}]",
             event["test"]["null"], event["test"]["family"], html.link("figure-5", "figure 5"),
         ])  # fmt: skip
-    return html.table(["type", "status", "held-out games", "from update", "size", "null", "correction", "figures"], rows)
+    return html.table(
+        ["type", "status", "held-out games", "from update", "size", "null", "correction", "figures"], rows
+    )
 
 
 def events_over_runs(runs: Sequence[RunData]) -> str:
@@ -271,7 +273,7 @@ def sharing_over_runs(runs: Sequence[RunData]) -> str:
             band, verdict = f"{mean:+.3g}", "not known: a band needs at least 3 runs"
         rows.append([f"{game} and {other}", measure, str(len(excess)), band, verdict])
     words = (
-        "Value less the worst null at each run's last measurement, mean over runs with its 95 % band (Student's t). The "
-        "null is 0. Not corrected for the number of pairs and measures."
+        "Value less the worst null at each run's last measurement, mean over runs with its 95 % band (Student's t). "
+        "The null is 0. Not corrected for the number of pairs and measures."
     )
     return html.words(words) + html.table(["pair", "measure", "runs", "excess (null 0)", "above the null"], rows)

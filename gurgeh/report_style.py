@@ -20,14 +20,15 @@ figure { margin: 0; padding: 10px 10px 12px; background: var(--paper); border: 1
 figure svg { display: block; width: 100%; height: auto; }
 figcaption { font-size: 13.5px; color: var(--soft); padding: 4px 6px 0; }
 figcaption span { font-size: 12.5px; }
-figcaption .events { display: block; }
+figcaption .marked { display: block; }
 figure:target, tr:target { outline: 2px solid #0b5cad; outline-offset: -1px; }
 section, figure, tr { scroll-margin-top: 8px; }
 .words b { color: var(--ink); }
 .notice { background: #fdf3d8; border: 1px solid #e3c878; border-radius: 6px; padding: 10px 14px; margin: 12px 0;
   font-size: 15px; overflow-wrap: anywhere; }
 .notice ul { margin: 4px 0 0; padding-left: 20px; }
-.index td:last-child { white-space: normal; min-width: 220px; }
+.index td { white-space: normal; } .index td:last-child { min-width: 160px; }
+.events td { white-space: normal; } .events table { min-width: 980px; }
 a { color: #0b5cad; }
 .scroll { overflow-x: auto; background: var(--paper); border: 1px solid var(--line); border-radius: 6px;
   margin: 0 0 14px; }

@@ -97,12 +97,14 @@ def event_table(run: RunData, places: Mapping[int, Sequence[tuple[str, str]]]) -
         "0, for 0.15 decade; without correction for the number of heads and games. Drop: a sudden fall of at least "
         "0.10 nat and 5 standard deviations of the noise within a quarter of a decade, which held for 0.15 decade and "
         "which no mixture of decays explains (p against surrogates of the fitted null; q corrected over all series of "
-        "the run by Benjamini and Hochberg). Breakthrough: a drop that ends a plateau. Sharing onset: two pillars above "
-        "every null at three checkpoints in a row. Confounded: another entry of the ledger lies within 0.05 decade. "
-        "Suspended: the representation was not healthy. docs/monitor.md has the definitions and what was measured of "
+        "the run by Benjamini and Hochberg). Breakthrough: a drop that ends a plateau. Sharing onset: two pillars "
+        "above every null at three checkpoints in a row. Confounded: another entry of the ledger lies within 0.05 "
+        "decade. Suspended: the representation was not healthy. docs/monitor.md has the definitions and what was measured of "
         "their errors."
     )
-    nothing = "No rise, fall, forgetting or sharing was confirmed and no representation collapsed, by those definitions."
+    nothing = (
+        "No rise, fall, forgetting or sharing was confirmed and no representation collapsed, by those definitions."
+    )
     parts = [html.words(words), _events(called, places) if called else html.words(nothing)]
     if rest:
         parts.append(
@@ -123,17 +125,19 @@ def _events(events: Sequence[Marked], places: Mapping[int, Sequence[tuple[str, s
         near = ", ".join(f"{entry['kind']} at {entry['update']:,}" for entry in event["confounders"])
         game = event["game"] if event["type"] != "sharing_onset" else f"{event['game']} and {event['other_game']}"
         seen = places.get(marked.number, ())
+        where = (event["head"] or "").replace("_", " ")
+        where += f" ({event['stratum']})" if event["stratum"] != "all" else ""
+        p, q = (html.number(test.get(name)) for name in ("p", "q_bh"))
         rows.append([
-            marked.number or "", f"{event['step']:,}", event["type"].replace("_", " "), event["status"], game,
-            (event["head"] or "").replace("_", " "), event["stratum"],
-            f"{effect['name'].replace('_', ' ')} {size}", _null_of(event),
-            "" if test.get("p") is None else html.number(test["p"]),
-            "" if test.get("q_bh") is None else html.number(test["q_bh"]), (event["trigger"] or "").replace(":", " ", 1),
-            near, html.Raw(" ".join(html.link(anchor, name) for anchor, name in seen) or "none"),
+            marked.number or "", f"{event['step']:,}", event["type"].replace("_", " "), event["status"], game, where,
+            f"{effect['name'].replace('_', ' ')} {size}", _null_of(event), p, q,
+            html.Raw(", ".join(html.link(anchor, name) for anchor, name in seen) or "none"),
+            (event["trigger"] or "").replace(":", " ", 1), near,
         ])  # fmt: skip
-    names = ["no.", "update", "type", "status", "game", "head", "positions", "size", "null", "p", "q", "after",
-             "confounders", "figures"]  # fmt: skip
-    return html.table(names, rows, [marked.anchor for marked in events] if events and events[0].anchor else ())
+    names = ["no.", "update", "type", "status", "game", "head", "size", "null", "p", "q", "figures", "after",
+             "confounders"]  # fmt: skip
+    anchors = [marked.anchor for marked in events] if events and events[0].anchor else ()
+    return f'<div class="events">{html.table(names, rows, anchors)}</div>'
 
 
 NULLS = {  # of events whose records name none

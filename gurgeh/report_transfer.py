@@ -97,9 +97,7 @@ def _transfer_caption(record: Mapping[str, Any]) -> str:
 
 def _compared(found: Mapping[str, Mapping[str, Any]]) -> str:
     """Advantage and savings with their intervals; the null is 0 for both."""
-    parts = [
-        f"{name.replace('_', ' ')} {_estimate(found[name])}" for name in ("advantage", "savings") if name in found
-    ]
+    parts = [f"{name.replace('_', ' ')} {_estimate(found[name])}" for name in ("advantage", "savings") if name in found]
     return ", ".join(parts) + " (null: 0)"
 
 

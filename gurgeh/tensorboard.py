@@ -115,7 +115,9 @@ def event_text(event: Mapping[str, Any]) -> str:
     """An event in one line, for TensorBoard's page of texts (Markdown)."""
     effect, test = event["effect"], event["test"]
     other = f" and {event['other_game']}" if event["type"] == "sharing_onset" else ""
-    head = "".join(f", {part}" for part in (event["head"], event["stratum"] if event["stratum"] != "all" else None) if part)
+    head = "".join(
+        f", {part}" for part in (event["head"], event["stratum"] if event["stratum"] != "all" else None) if part
+    )
     size = "" if effect["value"] is None else f": {effect['name']} {effect['value']:.3g}"
     if effect["ci95"]:
         size += f" [{effect['ci95'][0]:.3g}, {effect['ci95'][1]:.3g}]"

@@ -15,7 +15,7 @@ def add_parser(subparsers: Any) -> None:
         description="Write one self-contained HTML page about one or several runs: the figures that their records "
         "support, each beside its null, and for the others what would be needed.",
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, such as runs/NAME, or of several"))
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, such as runs/NAME, or of several")
     parser.add_argument(
         "--output",
         metavar="DIR",

@@ -1,5 +1,6 @@
-"""A run of three games made by the real monitor on a network made by hand: from update 100 on a game and its isomorphic
-twin are read along the same directions, need the same units and the same gradient; the scrambled twin shares nothing."""
+"""A run of three games made by the real monitor on a network made by hand: from update 100 on a game and its
+isomorphic twin are read along the same directions, need the same units and the same gradient; the scrambled twin
+shares nothing."""
 
 from pathlib import Path
 

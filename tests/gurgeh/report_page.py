@@ -88,7 +88,7 @@ def assert_honest(section: Section, ceiling: bool = False) -> None:
         assert any(mark.startswith("null") for mark in picture.marks), f"{picture.anchor} has no null"
         assert re.search(r"[Nn]ull", picture.caption), f"{picture.anchor}: {picture.caption}"
         assert not ceiling or any(mark.startswith("ceiling") for mark in picture.marks), f"{picture.anchor}: no ceiling"
-    said = re.search(r"The null\. (.+?)\s+Not shown\. (\S.+)", section.text, re.DOTALL)
+    said = re.search(r"The null\.\s+(.+?)\s+Not shown\.\s+(\S.+)", section.text, re.DOTALL)
     assert said, section.text
     assert len(said[1]) > 40
     assert len(said[2]) > 40

@@ -35,7 +35,7 @@ def test_beside_a_confirmed_fall_the_null_is_drawn_without_it():
 
 def test_an_old_game_that_recovers_from_an_introduction_is_smooth():
     introduced = 800.0
-    truth = 0.5 + 2 * np.exp(-STEPS / 150) + np.where(STEPS >= introduced, 0.6 * np.exp(-(STEPS - introduced) / 300), 0)
+    truth = 0.5 + 2 * np.exp(-STEPS / 150) + np.where(introduced <= STEPS, 0.6 * np.exp(-(STEPS - introduced) / 300), 0)
     without, beside = (smooth_null(STEPS, truth * noise(1), later) for later in ((), (introduced,)))
     assert beside.sigma < 0.045 < without.sigma
     assert beside.outside < 0.11

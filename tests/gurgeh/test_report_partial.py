@@ -14,7 +14,9 @@ from gurgeh.report_exhibits import guarded
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp("whole") / "r", {"tictactoe": 0, "CartPole-v1": 300}, last=500, forget=False)
+    return make_run(
+        tmp_path_factory.mktemp("whole") / "r", {"tictactoe": 0, "CartPole-v1": 300}, last=500, forget=False
+    )
 
 
 @pytest.fixture
@@ -44,7 +46,10 @@ def test_a_line_that_is_being_written_is_no_damage(run):
 def test_games_that_the_ledger_does_not_know_are_left_out(run):
     text = edited(run, "ledger", lambda lines: [line for line in lines if '"CartPole-v1"' not in line])
     assert "records are of games that the ledger does not introduce (CartPole-v1)" in text
-    assert {picture.anchor for picture in figure(text, 1).pictures} == {"loss-tictactoe-heads", "loss-tictactoe-dynamics"}
+    assert {picture.anchor for picture in figure(text, 1).pictures} == {
+        "loss-tictactoe-heads",
+        "loss-tictactoe-dynamics",
+    }
 
 
 def test_without_a_ledger_there_is_a_page(run):
@@ -120,7 +125,9 @@ def test_the_command_writes_figures_where_it_is_told(run, tmp_path, capsys):
     assert cli.main(["report", str(run), "--output", str(tmp_path / "page"), "--figures"]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "page/index.html")
     assert (tmp_path / "page/figures/loss-tictactoe-heads.png").exists()
-    assert cli.main(["report", str(run), "--figures", str(tmp_path / "elsewhere"), "--output", str(tmp_path / "p2")]) == 0
+    assert (
+        cli.main(["report", str(run), "--figures", str(tmp_path / "elsewhere"), "--output", str(tmp_path / "p2")]) == 0
+    )
     assert 'href="../elsewhere/loss-tictactoe-heads.svg"' in (tmp_path / "p2/index.html").read_text()
 
 

@@ -77,7 +77,9 @@ def test_matrices_show_the_newest_value_beside_its_null(text, run):
         assert {"certain-0-1", "certain-1-0"} <= set(picture.marks), "nim and its twin share"
     data = read_run(run)
     cells = latest_cells(data.games, data.sharing, "tag")
-    newest = [r for r in data.sharing if r["measure"] == "tag" and r["other_game"] == SCRAMBLE and r["game"] == GAME][-1]
+    newest = [r for r in data.sharing if r["measure"] == "tag" and r["other_game"] == SCRAMBLE and r["game"] == GAME][
+        -1
+    ]
     assert cells.value[0, 2] == cells.value[2, 0] == newest["value"]
     assert cells.null[2, 0] == newest["nulls"][newest["excess"]["null"]]["mean"]
     assert cells.certain[0, 2] == (newest["excess"]["low"] > 0)

@@ -43,7 +43,9 @@ def adaptation_lines(game, arm, seed, source=()):
 
 def adapted(games=("hex5",), seeds=4, singles=("nim", "gomoku")):
     arms = [("scratch", ()), ("pretrained", ("nim", "gomoku", "othello")), *(("single", (name,)) for name in singles)]
-    return [adaptation_lines(game, arm, seed, source) for game in games for arm, source in arms for seed in range(seeds)]
+    return [
+        adaptation_lines(game, arm, seed, source) for game in games for arm, source in arms for seed in range(seeds)
+    ]
 
 
 def transfer(**how):

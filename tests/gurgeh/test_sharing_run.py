@@ -95,7 +95,9 @@ def test_tensorboard_has_what_the_monitor_recorded(shared, tmp_path):
         return [(entry.step, entry.value) for entry in board.Scalars(f"monitor/{tag}")]
 
     records = lines(tmp_path / "r", "monitor")
-    small = [r for r in records if r["schema"] == "monitor.loss/1" and r["subset"] == "small" and r["game"] == "tictactoe"]
+    small = [
+        r for r in records if r["schema"] == "monitor.loss/1" and r["subset"] == "small" and r["game"] == "tictactoe"
+    ]
     wanted = [(r["update"], pytest.approx(r["losses"]["policy"]["mean"], rel=1e-6)) for r in small]
     assert points("loss/tictactoe/policy") == wanted
     tags = [r for r in of_pairs(tmp_path / "r") if r["measure"] == "tag"]

@@ -69,12 +69,20 @@ def sharing(**more):
 
 
 def test_the_monitors_records_become_its_scalars():
-    loss = {"schema": "monitor.loss/1", "game": "nim", "subset": "small", "losses": {"policy": {"mean": 0.25, "se": 1.0}}}
+    loss = {
+        "schema": "monitor.loss/1",
+        "game": "nim",
+        "subset": "small",
+        "losses": {"policy": {"mean": 0.25, "se": 1.0}},
+    }
     assert monitor_scalars(loss) == [("monitor/loss/nim/policy", 0.25)]
     assert monitor_scalars(loss | {"subset": "full"}) == [("monitor/loss_whole_set/nim/policy", 0.25)]
     assert monitor_scalars(loss | {"subset": "medium"}) == []
     health = {"schema": "monitor.health/1", "game": "nim", "effective_rank": 7.5, "dormant": None, "latent_norm": 2.0}
-    assert monitor_scalars(health) == [("monitor/health/nim/effective_rank", 7.5), ("monitor/health/nim/latent_norm", 2.0)]
+    assert monitor_scalars(health) == [
+        ("monitor/health/nim/effective_rank", 7.5),
+        ("monitor/health/nim/latent_norm", 2.0),
+    ]
     where = "monitor/sharing/nim+hex5/tag"
     assert monitor_scalars(sharing()) == [
         (f"{where}/value", 0.5), (f"{where}/worst_null", 0.2), (f"{where}/ceiling", 0.8), (f"{where}/excess", 0.3),
