@@ -156,7 +156,7 @@ def level(axes: Axes, height: float, colour: str, gid: str, text: str = "", styl
 
 
 def introductions(axes: Axes, entries: Sequence[tuple[float, str]], row: int | None = None) -> None:
-    """Dashed verticals where other games joined: (x, name), those inside the axis; named unless it is one row of several."""
+    """Dashed verticals where other games joined: (x, name), inside the axis; named unless it is one row of several."""
     left, right = axes.get_xlim()
     for x, name in entries:
         if not left < x < right:

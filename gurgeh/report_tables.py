@@ -99,8 +99,8 @@ def event_table(run: RunData, places: Mapping[int, Sequence[tuple[str, str]]]) -
         "which no mixture of decays explains (p against surrogates of the fitted null; q corrected over all series of "
         "the run by Benjamini and Hochberg). Breakthrough: a drop that ends a plateau. Sharing onset: two pillars "
         "above every null at three checkpoints in a row. Confounded: another entry of the ledger lies within 0.05 "
-        "decade. Suspended: the representation was not healthy. docs/monitor.md has the definitions and what was measured of "
-        "their errors."
+        "decade. Suspended: the representation was not healthy. docs/monitor.md has the definitions and what was "
+        "measured of their errors."
     )
     nothing = (
         "No rise, fall, forgetting or sharing was confirmed and no representation collapsed, by those definitions."

@@ -120,7 +120,7 @@ def test_every_figure_is_also_a_file_on_request(page):
 
 
 def test_several_runs_on_one_page_and_the_same_records_give_the_same_page(tmp_path):
-    runs = [make_run(tmp_path / name, {"tictactoe": 0}, last=120, forget=False) for name in ("one", "two")]
+    runs = [make_run(tmp_path / name, {"tictactoe": 0}, last=120, forget=False, falls=False) for name in ("one", "two")]
     page, again = (write_report(runs, tmp_path / name) for name in ("both", "more"))
     text = page.read_text()
     found = Page(text)

@@ -15,7 +15,7 @@ from gurgeh.report_exhibits import guarded
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     return make_run(
-        tmp_path_factory.mktemp("whole") / "r", {"tictactoe": 0, "CartPole-v1": 300}, last=500, forget=False
+        tmp_path_factory.mktemp("whole") / "r", {"tictactoe": 0, "CartPole-v1": 300}, last=500, forget=False, falls=False
     )
 
 
@@ -27,6 +27,7 @@ def run(whole, tmp_path):
 def edited(run, stream, change):
     """The page after `change` of the list of a stream's lines."""
     file = run / f"{stream}.jsonl"
+    file.touch()
     file.write_text("".join(change(file.read_text().splitlines(keepends=True))))
     text = write_report([run]).read_text()
     Page(text)
@@ -132,12 +133,7 @@ def test_the_command_writes_figures_where_it_is_told(run, tmp_path, capsys):
 
 
 def test_falls_are_looked_for_on_request(tmp_path, monkeypatch):
-    """The synthetic run looked for falls itself, so its configuration is made to say that it did not."""
-    run = make_run(tmp_path / "r", {"tictactoe": 0}, last=400, forget=False)
-    ledger = (run / "ledger.jsonl").read_text()
-    assert '"falls":true' in ledger
-    (run / "ledger.jsonl").write_text(ledger.replace('"falls":true', '"falls":false'))
-    (run / "events.jsonl").write_text("")
+    run = make_run(tmp_path / "r", {"tictactoe": 0}, last=400, forget=False, falls=False)
     assert "were not looked for in this run" in figure(write_report([run]).read_text(), 1).text
     asked = []
     monkeypatch.setattr("gurgeh.report_data.regenerate", lambda records, falls: asked.append(falls) or [])

@@ -52,7 +52,7 @@ def transfer(**how):
     return transfer_records([run for lines in adapted(**how) if (run := read_adaptation(lines))])
 
 
-def scaled(seeds=5, sizes=(1e3, 3e3, 1e4, 3e4, 1e5, 3e5), games=("a",), architecture="mlp", outcome=None):
+def scaled(seeds=5, sizes=(1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 3e5), games=("a",), architecture="mlp", outcome=None):
     runs = []
     for size in sizes:
         for seed in range(seeds):
@@ -88,7 +88,7 @@ def arena(slope=60.0):
 
 
 def page_with(tmp_path, records=(), arenas=()):
-    run = make_run(tmp_path / "r", {"tictactoe": 0}, last=60, forget=False)
+    run = make_run(tmp_path / "r", {"tictactoe": 0}, last=60, forget=False, falls=False)
     file = tmp_path / "study.jsonl"
     file.write_text("".join(json.dumps(record) + "\n" for record in records))
     for number, report in enumerate(arenas):
