@@ -50,7 +50,9 @@ def position_flops(network: MultiGameNetwork, spec: GameSpec) -> Flops:
 def update_flops(network: MultiGameNetwork, config: LearnerConfig) -> float:
     """FLOPs of one update on all games of the network: each batch forward and back, where the way back costs twice the
     way there. Searches of self-play and the target network's look at later positions are left out."""
-    return float(sum(3 * config.batch * position_flops(network, spec).unrolled(config.unroll) for spec in network.specs))
+    return float(
+        sum(3 * config.batch * position_flops(network, spec).unrolled(config.unroll) for spec in network.specs)
+    )
 
 
 def num_parameters(network: MultiGameNetwork) -> int:

@@ -61,7 +61,8 @@ def _action_rows(network: MultiGameNetwork, row: int) -> tuple[Tensor, Tensor, T
         if row < len(block):
             head = network.core if place == 0 else network.policy_blocks[place - 1]
             weight, bias = head.weight, head.bias
-            assert isinstance(weight, Tensor) and isinstance(bias, Tensor)
+            assert isinstance(weight, Tensor), "heads have weights"
+            assert isinstance(bias, Tensor), "and biases"
             return block[row], weight[row], bias[row]
         row -= len(block)
     raise AssertionError(f"row {row} lies behind the last block of actions")

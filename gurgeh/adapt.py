@@ -1,9 +1,9 @@
 """A study of adaptation: held-out games learnt from scratch, from runs of several games and from runs of one.
 
 A study is a folder: study.json says what was asked, one run directory an arm, game and seed, and at the end
-transfer.jsonl and events.jsonl, which are found again from the runs' own records. Killed at any moment, it goes on where
-it was. Runs of one game and seed differ in their first weights alone: same configuration, same budget, same positions to
-be measured on.
+transfer.jsonl and events.jsonl, which are found again from the runs' own records. Killed at any moment, it goes on
+where it was. Runs of one game and seed differ in their first weights alone: same configuration, same budget, same
+positions to be measured on.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from agents.network import MultiGameNetwork
 from agents.transplant import check_same_network
 from envs import registry, splits
 from envs.game import Game
@@ -118,9 +119,13 @@ def make_plan(
 
 def _base_config(base: dict[str, Any], handles: Sequence[Game], budget: int, overrides: Sequence[str]) -> RunConfig:
     """The configuration of the adaptation runs: the source's way of learning, one game at a time, no goals."""
-    taken = [text for text in overrides if re.match(r"(games|seed|goals|adaptation\.(arm|budget|split)|schedule\.)", text)]
+    taken = [
+        text for text in overrides if re.match(r"(games|seed|goals|adaptation\.(arm|budget|split)|schedule\.)", text)
+    ]
     if taken:
-        raise ValueError(f"{taken[0]} is not for gurgeh adapt: it sets games, seeds and budget itself (--games, --seeds, --budget)")
+        raise ValueError(
+            f"{taken[0]} is not for gurgeh adapt: it sets games, seeds and budget itself (--games, --seeds, --budget)"
+        )
     names = {handle.spec.name for handle in handles}
     plain = {
         **base, "games": [handles[0].name], "seed": 0, "goals": [],
@@ -141,12 +146,10 @@ def _base_config(base: dict[str, Any], handles: Sequence[Game], budget: int, ove
 def _source(number: int, arm: str, path: str, step: int | None, config: RunConfig) -> tuple[Source, list[Game]]:
     state, initial = from_run(path, step)
     origin = state["origin"]
-    if (arm == SINGLE) != (len(origin["games"]) == 1):
-        # A run of one game may be adapted from by itself; a run of several is no single game.
-        if arm == SINGLE:
-            raise ValueError(f"--single {path} has {len(origin['games'])} games at update {origin['update']}; name a run of one")
-    from agents.network import MultiGameNetwork
-
+    if arm == SINGLE and len(origin["games"]) > 1:
+        raise ValueError(
+            f"--single {path} has {len(origin['games'])} games at update {origin['update']}; name a run of one"
+        )
     try:
         check_same_network(MultiGameNetwork(config.network), initial.network)
     except ValueError as error:
@@ -190,7 +193,9 @@ def _write_plan(folder: Path, plan: Plan) -> None:
 def with_seeds(folder: Path, plan: Plan, seeds: int) -> Plan:
     """The plan with more seeds, also in study.json."""
     if seeds < plan.seeds:
-        raise ValueError(f"the study has {plan.seeds} seeds; --seeds {seeds} would drop some, so remove their runs instead")
+        raise ValueError(
+            f"the study has {plan.seeds} seeds; --seeds {seeds} would drop some, so remove their runs instead"
+        )
     more = dataclasses.replace(plan, seeds=seeds)
     _write_plan(folder, more)
     return more
@@ -225,7 +230,7 @@ def train_one(folder: Path, config: RunConfig, source: Source | None) -> bool:
     run = RunDirectory.open(folder) if folder.exists() else RunDirectory.create(folder, to_dict(config))
     with run:
         run.lock()
-        if run.config != to_dict(config):
+        if load_config(RunConfig, run.config) != config:
             raise ValueError(f"{folder} was begun with another configuration; choose a new --name")
         if source is not None:
             copy_weights(folder.parent / source.weights, folder)

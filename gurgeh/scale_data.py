@@ -13,8 +13,8 @@ from gurgeh.configure import from_dict, to_dict
 from gurgeh.initial import without_seed
 from gurgeh.rundir import RunDirectory
 from gurgeh.transfer_data import checked, read_adaptations
-from monitor.adaptation import faster_by_run
 from monitor.events import standing
+from monitor.meta_onset import faster_by_run
 from monitor.records import LOSS
 from monitor.refusals import UndefinedError
 from monitor.scale_records import ScaledRun

@@ -22,6 +22,7 @@ from gurgeh.goals import Goal, parse_goal
 from gurgeh.live import Progress
 from gurgeh.rundir import RunDirectory
 from gurgeh.train import Trainer
+from monitor.adaptation import SCRATCH
 
 
 def train_session(args: argparse.Namespace) -> int:
@@ -40,6 +41,8 @@ def train_session(args: argparse.Namespace) -> int:
         if args.games:
             overrides.insert(0, f"games=[{args.games}]")
         config = load_config(RunConfig, files[0] if files else None, overrides)
+        if config.adaptation.arm != SCRATCH:
+            raise ValueError(f"adaptation.arm={config.adaptation.arm} needs first weights: begin it with gurgeh adapt")
         check_games(config)
         run, step = _create(args, Path(files[0]).stem if files else "run", config), None
     with run:

@@ -1,4 +1,4 @@
-"""Reading what runs say of transfer: adaptation runs of a folder, the sequence of games of a run, behaviour in a folder."""
+"""Reading what runs say of transfer: adaptation runs, the sequence of games of a run, behaviour in a folder."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from gurgeh.configure import from_dict
 from gurgeh.measure import measure
 from gurgeh.rundir import RunDirectory, write_text
 from gurgeh.validation import frozen_path, load_frozen_set
-from monitor.adaptation import Adaptation, adaptations, meta_onsets, transfer_records
+from monitor.adaptation import Adaptation, adaptations
 from monitor.events import regenerate
+from monitor.meta_onset import meta_onsets
 from monitor.records import LOSS, in_order, validate
 from monitor.sequences import Joined, behaviour_records, introductions, learning_curve_record, sequence_record
 from monitor.series import named_series
+from monitor.studies import transfer_records
 
 TRANSFERS, EVENTS = "transfer.jsonl", "events.jsonl"
 SHARES = ("optimal", "score_against_random", "win_against_random")
@@ -195,7 +197,9 @@ def behaviour_of(folders: Sequence[Path], series: str):
             continue
         found += more
         # After the losses of the same update, from which they come.
-        merged = sorted([*records[folder], *more], key=lambda r: (r["update"], r["seq"], r.get("measure") == "transfer"))
+        merged = sorted(
+            [*records[folder], *more], key=lambda r: (r["update"], r["seq"], r.get("measure") == "transfer")
+        )
         events += [
             event for event in regenerate(merged)
             if event["type"] == "sharing_onset" and event["evidence"]["behaviour"] is not None

@@ -330,7 +330,7 @@ def matched_compute(
     high = min(max(x[-1] for x, _ in group) for group in curves)
     if high - low < math.log(3):
         raise UndefinedError(
-            f"the architectures were both trained with {math.exp(low):.3g} to {math.exp(high):.3g} FLOPs only; exponents "
+            f"both architectures were trained with {math.exp(low):.3g} to {math.exp(high):.3g} FLOPs only; exponents "
             "need an overlap of a factor of 3 at least"
         )
     grid = np.linspace(low, high, GRID)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -80,7 +81,7 @@ def sequence_record(
     base = np.array([-untrained.get(game, np.nan) for game in games])
 
     def forward() -> float:
-        together = [game for one, game in zip(games, games[1:]) if added[one] == added[game]]
+        together = [game for one, game in itertools.pairwise(games) if added[one] == added[game]]
         if together:
             raise UndefinedError(
                 f"{', '.join(together)} joined together with the game before, so nothing was learnt in between; "
@@ -132,7 +133,7 @@ def continual_world(
         return inside
 
     def lost(game: str) -> float:
-        updates, values = curve(game)
+        _, values = curve(game)
         return float(values[stage(game)][-1] - values[-1])
 
     def gained(game: str) -> float:
@@ -140,7 +141,8 @@ def continual_world(
             raise UndefinedError("no run of this game alone was given to compare with")
         updates, values = curve(game)
         inside = stage(game)
-        since, others, reference = updates[inside] - added[game], *map(np.asarray, alone[game])
+        since = updates[inside] - added[game]
+        others, reference = (np.asarray(part, np.float64) for part in alone[game])
         known = (since >= others.min(initial=np.inf)) & (since <= others.max(initial=-np.inf))
         if known.sum() < 2:
             raise UndefinedError("its evaluations and those of the run alone have fewer than two times in common")

@@ -40,7 +40,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--budget", type=int, metavar="UPDATES", help="updates of every run (default: RUN's, divided by its games)"
     )
-    parser.add_argument("--split", default="", help="a split by family that the games must respect: a name or PATH.yaml")
+    parser.add_argument(
+        "--split", default="", help="a split by family that the games must respect: a name or PATH.yaml"
+    )
     parser.add_argument("--name", help="name of the study: the folder runs/NAME (default: adapt-RUN)")
     parser.add_argument("--runs", default="runs", help="folder that the study is written to (default: %(default)s)")
     parser.add_argument("--resume", metavar="STUDY", help="go on with a study; only --seeds may be given beside it")

@@ -20,7 +20,8 @@ def add_parser(subparsers: Any) -> None:
     """`scale`."""
     parser = subparsers.add_parser(
         "scale", help="loss, compute and the chance of transfer over runs of many sizes", epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter, description="Read runs and folders of runs, fit over scale.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Read runs and folders of runs, fit over scale.",
     )  # fmt: skip
     parser.add_argument("paths", nargs="+", metavar="PATH", help="runs and folders of runs")
     parser.add_argument("--series", help="which loss (default: policy where all games have it, else dynamics_1)")
@@ -75,7 +76,10 @@ def _games(record: dict[str, Any]) -> str:
 def _scaling(record: dict[str, Any]) -> list[str]:
     points = record["points"]
     sizes, data = {point["size"] for point in points}, {point["data"] for point in points}
-    lines = [f"{record['architecture']} on {_games(record)}: {len(points)} losses, {len(sizes)} sizes, {len(data)} amounts of data"]
+    lines = [
+        f"{record['architecture']} on {_games(record)}: {len(points)} losses, {len(sizes)} sizes, {len(data)} amounts "
+        "of data"
+    ]
     if record["refused"]:
         return [*lines, f"  no fit: {record['refused']}"]
     fit, held, bend = record["fit"], record["held_out"], record["break"]
@@ -87,7 +91,11 @@ def _scaling(record: dict[str, Any]) -> list[str]:
     if bend["refused"]:
         return [*lines, f"  a break in N: {bend['refused']}"]
     verdict = "accepted" if bend["accepted"] else "not accepted"
-    return [*lines, f"  a break in N: {verdict} (at {bend['at']:.3g}, AICc better by {bend['delta_aicc']:.3g}, held-out error {bend['plain_error']:.3g} without and {bend['broken_error']:.3g} with)"]
+    return [
+        *lines,
+        f"  a break in N: {verdict} (at {bend['at']:.3g}, AICc better by {bend['delta_aicc']:.3g}, held-out error "
+        f"{bend['plain_error']:.3g} without and {bend['broken_error']:.3g} with)",
+    ]
 
 
 def _architectures(record: dict[str, Any]) -> list[str]:

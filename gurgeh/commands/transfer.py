@@ -14,21 +14,24 @@ EPILOG = """PATH is a run, a folder of runs, or a study that `gurgeh adapt` made
   a folder of runs         the learning-curve effect over games; how games that joined later learn against runs of
                            them alone (the behaviour pillar of sharing)
 
-docs/transfer.md defines every measure. What is not defined says why."""
+docs/transfer.md defines every measure. What is not defined says why. Exit code 10 with a confirmed event, else 0."""
 
 
 def add_parser(subparsers: Any) -> None:
     """`transfer`."""
     parser = subparsers.add_parser(
         "transfer", help="forgetting, adaptation to held-out games and learning to learn, from records", epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter, description="What runs say of transfer, from their records.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="What runs say of transfer, from their records.",
     )  # fmt: skip
     parser.add_argument("paths", nargs="+", metavar="PATH", help="runs, folders of runs, studies")
     parser.add_argument(
         "--alone", action="append", default=[], metavar="PATH",
         help="runs of single games, or folders of them, for Continual World's forward transfer",
     )  # fmt: skip
-    parser.add_argument("--series", help="which loss or score (default: policy where all games have it, else dynamics_1)")
+    parser.add_argument(
+        "--series", help="which loss or score (default: policy where all games have it, else dynamics_1)"
+    )
     parser.add_argument("--json", action="store_true", help="the records and events, one JSON object")
 
 
@@ -108,7 +111,9 @@ def _transfer(record: dict[str, Any]) -> list[str]:
     from gurgeh.commands.scale import interval
 
     seeds = len(record["seeds"])
-    lines = [f"{record['game']} from {_of(record['source'])}: {record['series']}, {seeds} seeds, budget {record['budget']:,}"]
+    lines = [
+        f"{record['game']} from {_of(record['source'])}: {record['series']}, {seeds} seeds, budget {record['budget']:,}"
+    ]
     for name, label in (("against_scratch", "scratch"), ("against_nearest", "nearest")):
         compared = record[name]
         if compared is None:
@@ -121,12 +126,19 @@ def _transfer(record: dict[str, Any]) -> list[str]:
             lines.append(f"    {measure.replace('_', ' '):<11} {interval(found)}{bound}")
     shots = [point for point in record["curve"] if point["shot"]]
     scratch = {point["update"]: point["value"] for point in record["scratch_curve"]}
-    cells = [f"{100 * p['share']:.2g} %: {p['value']:.3g} (scratch {scratch[p['update']]:.3g})" for p in shots if p["update"] in scratch]
+    cells = [
+        f"{100 * p['share']:.2g} %: {p['value']:.3g} (scratch {scratch[p['update']]:.3g})"
+        for p in shots
+        if p["update"] in scratch
+    ]
     return [*lines, f"  {record['series']} at {'; '.join(cells)}"]
 
 
 def _matrix(record: dict[str, Any]) -> list[str]:
-    lines = [f"savings from a single game (row) on a held-out game (column), {record['seeds']} seeds, intervals corrected for {record['cells']} cells"]
+    lines = [
+        f"savings from a single game (row) on a held-out game (column), {record['seeds']} seeds, intervals corrected "
+        f"for {record['cells']} cells"
+    ]
     if record["refused"]:
         lines.append(f"  no intervals: {record['refused']}")
     for row, name in enumerate(record["from"]):
@@ -156,8 +168,9 @@ def _sequence(record: dict[str, Any]) -> list[str]:
 
     world = record["continual_world"]
     lines = [
-        f"{record['run']}: {', '.join(record['games'])}; {record['series']}, minus the loss in nats (above 0 is better)",
-        f"  GEM: backward transfer {said(record['backward_transfer'])}; forward transfer {said(record['forward_transfer'])}; forgetting {said(record['forgetting'])}",
+        f"{record['run']}: {', '.join(record['games'])}; {record['series']}, minus the loss in nats (above 0: better)",
+        f"  GEM: backward transfer {said(record['backward_transfer'])}; forward transfer "
+        f"{said(record['forward_transfer'])}; forgetting {said(record['forgetting'])}",
         f"  Continual World, short evaluations: average performance {said(world['average_performance'])}",
     ]
     for name in ("forgetting", "forward_transfer"):
@@ -172,14 +185,22 @@ def _curve(record: dict[str, Any]) -> list[str]:
     head = f"learning curve over games: {record['series']}, {record['runs']} runs"
     if record["beta"]["refused"]:
         return [f"{head}: refused: {record['beta']['refused']}"]
-    return [head, f"  log2 cost of the k-th game = difficulty + beta log2 k: beta {interval(record['beta'])}; progress ratio {interval(record['progress_ratio'])}"]
+    return [
+        head,
+        f"  log2 cost of the k-th game = difficulty + beta log2 k: beta {interval(record['beta'])}; progress ratio "
+        f"{interval(record['progress_ratio'])}",
+    ]
 
 
 def _behaviour(records: list[dict[str, Any]]) -> list[str]:
     lines = ["games that joined later, against runs of them alone (nats less at the same number of updates)"]
     last = {(r["run"], r["game"], r["other_game"]): r for r in records}
     for (name, game, other), record in last.items():
-        band = f" [{record['ci95'][0]:.3g}, {record['ci95'][1]:.3g}] over seeds" if record["ci95"] else f" ({record['refused']})"
+        band = (
+            f" [{record['ci95'][0]:.3g}, {record['ci95'][1]:.3g}] over seeds"
+            if record["ci95"]
+            else f" ({record['refused']})"
+        )
         lines.append(f"  {name}: {other} after {game}, {record['since']:,} updates on: {record['value']:.3g}{band}")
     return lines
 

@@ -4,23 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from planted_adaptation import BUDGET, FLOOR, START, adaptation_run, origin, study
 
-from monitor.adaptation import (
-    Source,
-    adaptations,
-    estimate,
-    faster_by_run,
-    is_faster,
-    meta_onsets,
-    nearest,
-    points,
-    shots,
-    studies,
-    transfer_records,
-)
+from monitor.adaptation import Source, adaptations, estimate, points, shots
+from monitor.meta_onset import faster_by_run, is_faster, meta_onsets
 from monitor.records import AGGREGATE, MATRIX, TRANSFER, validate
 from monitor.refusals import UndefinedError
-from planted_adaptation import BUDGET, FLOOR, START, adaptation_run, origin, study
+from monitor.studies import nearest, studies, transfer_records
 
 
 def of(records, schema, **fields):
@@ -29,7 +19,9 @@ def of(records, schema, **fields):
 
 
 def pretrained(records, update):
-    return next(r for r in of(records, TRANSFER) if r["source"]["arm"] == "pretrained" and r["source"]["update"] == update)
+    return next(
+        r for r in of(records, TRANSFER) if r["source"]["arm"] == "pretrained" and r["source"]["update"] == update
+    )
 
 
 def test_points_hold_the_shots_and_end_at_the_budget():

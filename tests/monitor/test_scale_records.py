@@ -115,11 +115,15 @@ def test_matched_flops_are_refused_without_overlap_or_sizes():
     assert "overlap" in architectures_record(one, far, "policy")["refused"]
     assert "2 configurations" in architectures_record(one[:2], far, "policy")["refused"]
     with pytest.raises(UndefinedError, match="above 0"):
-        matched_compute((np.zeros(4), np.ones(4), np.arange(4)), (np.ones(4), np.ones(4), np.arange(4)), np.random.default_rng(0))
+        matched_compute(
+            (np.zeros(4), np.ones(4), np.arange(4)), (np.ones(4), np.ones(4), np.arange(4)), np.random.default_rng(0)
+        )
 
 
 def test_all_records_of_a_mixed_set_of_runs():
-    runs = [run(s) for s in SIZES[:2]] + [run(s, architecture="resnet") for s in SIZES[:2]] + [run(1000, games=("x", "y"))]
+    runs = (
+        [run(s) for s in SIZES[:2]] + [run(s, architecture="resnet") for s in SIZES[:2]] + [run(1000, games=("x", "y"))]
+    )
     found = scale_records(runs, "policy")
     for record in found:
         validate(record)
