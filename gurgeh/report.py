@@ -253,7 +253,7 @@ def _places(section: Section) -> Mapping[int, Sequence[tuple[str, str]]]:
     for part in section.exhibits:
         for picture in part.all_pictures:
             for number in picture.marked:
-                found.setdefault(number, []).append((html.anchor_of(picture), f"figure {part.number}"))
+                found.setdefault(number, []).append((html.anchor_of(picture), str(part.number)))
     for picture in section.health:
         for number in picture.marked:
             found.setdefault(number, []).append((html.anchor_of(picture), "health"))

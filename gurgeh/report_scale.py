@@ -54,7 +54,8 @@ def _probability_panel(record: Mapping[str, Any]) -> Picture:
     rate, why = CHANCE.get(outcome, (None, ""))
     if rate is not None:
         figures.level(axes, rate, NULL, "null-chance", "null: called by chance")
-    axes.set_ylim(-0.04, 1.04)
+    axes.set_ylim(-0.04, 1.45)  # room for the legend
+    axes.set_yticks(np.linspace(0, 1, 6))
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
@@ -157,7 +158,8 @@ def _scaling_panel(record: Mapping[str, Any], number: int) -> Picture:
     figures.log(axes.yaxis)
     title = f"{record['architecture']}: {', '.join(record['games'])}"
     figures.label(axes, "trained parameters", f"{record['series'].replace('_', ' ')} [nat]", title)
-    figures.legend(axes, 2)
+    axes.set_ylim(top=axes.get_ylim()[1] ** 1.35 / axes.get_ylim()[0] ** 0.35)  # room for the legend
+    figures.legend(axes, 2, loc="upper right")
     return Picture(f"scaling-{number}-{slug(record['architecture'])}", title, _scaling_caption(record), figure)
 
 
@@ -219,6 +221,7 @@ def _architectures_panel(record: Mapping[str, Any], number: int) -> Picture:
             axes.plot(*frontier.T, color=colour, linewidth=1.5, linestyle=("-", "--")[place], label=name)
         else:
             axes.plot([], [], color=colour, label=name)
+    _draw_equal_gain(axes, record)
     axes.set_xscale("log")
     axes.set_yscale("log")
     figures.log(axes.xaxis)
@@ -234,6 +237,18 @@ def _architectures_panel(record: Mapping[str, Any], number: int) -> Picture:
         words = (
             f"Lines: the lowest loss at each amount of compute. Exponent of {record['one']} less that of "
             f"{record['other']}: {difference['value']:+.3g} [{difference['low']:+.3g}, {difference['high']:+.3g}]; "
-            f"null: 0, both gain alike; the interval {sign}."
+            f"null: 0, both gain alike (grey dashes: {record['one']} if it did); the interval {sign}."
         )
     return Picture(f"compute-{number}-{slug(record['one'])}-{slug(record['other'])}", title, words, figure)
+
+
+def _draw_equal_gain(axes: Any, record: Mapping[str, Any]) -> None:
+    """The null: one architecture's frontier from its first point on, were its exponent the other's."""
+    frontier = record["frontier"].get(record["one"])
+    exponent = record["exponents"].get(record["other"])
+    if not frontier or exponent is None:
+        return
+    compute, loss = np.array(frontier, float).T
+    equal = loss[0] * (compute / compute[0]) ** -exponent["value"]
+    label = f"null: {record['one']} gains as {record['other']}"
+    axes.plot(compute, equal, color=NULL, linewidth=1, linestyle=(0, (4, 3)), label=label)[0].set_gid("null-equal")

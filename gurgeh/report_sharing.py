@@ -102,7 +102,7 @@ def pair_panel(
     caption = _pair_caption(mine[0]["relation"], indexed, measures, by_measure)
     shown = [game for since, game in joined if since < max(steps)]
     caption += f" Dashed: {', '.join(shown)} joined." if shown else ""
-    return Picture(f"sharing-{slug(pair[0])}-{slug(pair[1])}", title, caption, figure, marked)
+    return Picture(f"sharing-{slug(pair[0])}-{slug(pair[1])}", title, caption, figure, tuple(sorted(marked)))
 
 
 def _about(event: dict[str, Any], pair: Pair) -> bool:

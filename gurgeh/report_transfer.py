@@ -101,12 +101,12 @@ def _compared(found: Mapping[str, Mapping[str, Any]]) -> str:
     return ", ".join(parts) + " (null: 0)"
 
 
-def _estimate(estimate: Mapping[str, Any]) -> str:
+def _estimate(estimate: Mapping[str, Any], form: str = "+.3g") -> str:
     if estimate["value"] is None:
         return f"not known ({estimate['refused']})"
-    text = f"{estimate['value']:+.3g}"
+    text = f"{estimate['value']:{form}}"
     if estimate["low"] is not None:
-        text += f" [{estimate['low']:+.3g}, {estimate['high']:+.3g}]"
+        text += f" [{estimate['low']:{form}}, {estimate['high']:{form}}]"
     elif estimate["refused"]:
         text += f" ({estimate['refused']})"
     return text + (f", of which {estimate['bounds']} are upper bounds" if estimate.get("bounds") else "")
@@ -117,7 +117,8 @@ def aggregate_rows(records: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return [
         [
             source_name(record["source"], 4), ", ".join(record["games"]), str(record["seeds"]),
-            *(_estimate(record[name]) for name in ("iqm", "better_than_scratch", "better_than_nearest")),
+            _estimate(record["iqm"]),
+            *(_estimate(record[name], ".2f") for name in ("better_than_scratch", "better_than_nearest")),
         ]
         for record in records if record["schema"] == AGGREGATE
     ]  # fmt: skip

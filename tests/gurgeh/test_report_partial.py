@@ -15,7 +15,11 @@ from gurgeh.report_exhibits import guarded
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     return make_run(
-        tmp_path_factory.mktemp("whole") / "r", {"tictactoe": 0, "CartPole-v1": 300}, last=500, forget=False, falls=False
+        tmp_path_factory.mktemp("whole") / "r",
+        {"tictactoe": 0, "CartPole-v1": 300},
+        last=500,
+        forget=False,
+        falls=False,
     )
 
 

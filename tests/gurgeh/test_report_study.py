@@ -11,9 +11,10 @@ from gurgeh.report import Options, write_report
 from gurgeh.report_scale import probability_panels, scaling_panels
 from gurgeh.report_search import elo_panel, ladders
 from gurgeh.report_study import study_exhibits
-from monitor.adaptation import read_adaptation, transfer_records
+from monitor.adaptation import read_adaptation
 from monitor.records import ADAPTATION, validate
 from monitor.scale_records import ScaledRun, scale_records
+from monitor.studies import transfer_records
 
 UPDATES = (0, 1, 3, 10, 30, 100, 200, 400, 700, 1000)
 PACE = {"scratch": 1.0, "pretrained": 6.0, "single": 2.0}
@@ -170,6 +171,15 @@ def test_scaling_fits_are_judged_on_what_was_held_out(tmp_path, scale):
     assert "a law fitted without it is off by" in first.caption
     assert "Null (the largest is no better than the next smaller): off by" in first.caption
     assert "No bend is accepted" in first.caption
+
+
+def test_architectures_stand_beside_equal_gain():
+    """Planted alike, so that the interval of the difference of exponents holds its null."""
+    records = scale_records([*scaled(seeds=1), *scaled(seeds=1, architecture="resnet")], "policy")
+    picture = scaling_panels(records)[-1]
+    assert 'compute-1-mlp-resnet.null-equal"' in picture.svg
+    assert "null: 0, both gain alike" in picture.caption
+    assert "the interval holds 0" in picture.caption
 
 
 def test_the_null_of_scale_is_what_no_gain_would_be():
