@@ -95,8 +95,7 @@ def make_plan(
     if seeds < 1:
         raise ValueError(f"--seeds must be at least 1, found {seeds}")
     base = RunDirectory.open(runs[0]).config
-    if budget is None:
-        budget = base["schedule"]["updates"] // len(base["games"])
+    budget = base["schedule"]["updates"] // len(base["games"]) if budget is None else budget
     if budget < 10:
         raise ValueError(f"--budget must be at least 10 updates, found {budget}")
     handles = [registry.make(name) for name in games]

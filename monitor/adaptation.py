@@ -19,7 +19,7 @@ from scipy import stats
 
 from monitor.records import ADAPTATION, validate
 from monitor.refusals import UndefinedError
-from monitor.series import named_series, plain, summary
+from monitor.series import named_series, plain, summaries
 from monitor.transfer import SHOTS, Savings, area_ratio, jump_start, reached, savings
 
 SCRATCH, PRETRAINED, SINGLE = "scratch", "pretrained", "single"
@@ -147,9 +147,12 @@ def point(
     """A checked `monitor.adaptation/1` record. losses: `head@k` -> [N] nats as the monitor measures them; empty where
     play is not defined yet."""
     update, budget = head["update"], head["budget"]
+    series = named_series(losses)
+    values = np.stack(list(series.values())) if series else np.empty((0, 0))
+    measured = summaries(values, np.ones((1, values.shape[1]), bool))
     record = {
         "schema": ADAPTATION, **head, "share": plain(update / budget), "shot": update in (0, *shots(budget)),
-        "losses": {name: summary(values) for name, values in named_series(losses).items()} if losses else {},
+        "losses": {name: found for name, (found,) in zip(series, measured, strict=True)},
         "scores": {name: plain(value) for name, value in scores.items() if value is not None},
     }  # fmt: skip
     validate(record)

@@ -21,7 +21,7 @@ from monitor.refusals import UndefinedError
 from monitor.series import plain
 from monitor.transfer import continual_forward_transfer, forgetting, forward_transfer, learning_curve, reached
 
-Record = Mapping[str, Any]
+Record = dict[str, Any]
 Curve = tuple[Sequence[float], Sequence[float]]
 """Updates and performance in [0, 1] of one game."""
 
@@ -172,7 +172,7 @@ def _stage_curve(records: Sequence[Record], game: str, series: str, subset: str 
         if r["schema"] == LOSS and r["game"] == game and r["subset"] == subset and r["occasion"] == "checkpoint"
         and r["update"] <= later and r["losses"].get(series, {}).get("mean") is not None
     ]  # fmt: skip
-    return tuple(zip(*found)) if found else ((), ())
+    return [since for since, _ in found], [loss for _, loss in found]
 
 
 def learning_curve_record(runs: Sequence[Sequence[Record]], series: str, way: float = 0.9) -> dict[str, Any]:
