@@ -13,7 +13,7 @@ from gurgeh.report_search import elo_panel, ladders
 from gurgeh.report_study import study_exhibits
 from monitor.adaptation import read_adaptation
 from monitor.records import ADAPTATION, validate
-from monitor.scale_records import ScaledRun, scale_records
+from monitor.scale_records import ScaledRun, architectures_record, scale_records
 from monitor.studies import transfer_records
 
 UPDATES = (0, 1, 3, 10, 30, 100, 200, 400, 700, 1000)
@@ -175,15 +175,15 @@ def test_scaling_fits_are_judged_on_what_was_held_out(tmp_path, scale):
 
 def test_architectures_stand_beside_equal_gain():
     """Planted alike, so that the interval of the difference of exponents holds its null."""
-    records = scale_records([*scaled(seeds=1), *scaled(seeds=1, architecture="resnet")], "policy")
-    picture = scaling_panels(records)[-1]
+    record = architectures_record(scaled(seeds=1), scaled(seeds=1, architecture="resnet"), "policy")
+    (picture,) = scaling_panels([record])
     assert 'compute-1-mlp-resnet.null-equal"' in picture.svg
     assert "null: 0, both gain alike" in picture.caption
     assert "the interval holds 0" in picture.caption
 
 
-def test_the_null_of_scale_is_what_no_gain_would_be():
-    (picture,) = scaling_panels(scale_records(scaled(seeds=1), "policy")[:1])
+def test_the_null_of_scale_is_what_no_gain_would_be(scale):
+    picture = scaling_panels(scale)[0]
     # Planted: from 1e5 to 3e5 parameters the loss falls by 20 * (1e-2 - 3e5^-.4) = 0.071.
     loss = 0.4 + 20 * np.array([1e5, 3e5]) ** -0.4
     gains = [np.log((loss[0] + 10 * d**-0.5) / (loss[1] + 10 * d**-0.5)) for d in (100, 300, 1000, 3000)]
