@@ -59,7 +59,7 @@ def _probability_panel(record: Mapping[str, Any]) -> Picture:
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
-    title = {"faster": "unseen games learnt faster"}.get(outcome, outcome)
+    title = "unseen games learnt faster" if outcome == "faster" else str(outcome)
     figures.label(axes, "games in the run", "share of the runs", title)
     figures.legend(axes)
     runs = sum(point["runs"] for point in points)

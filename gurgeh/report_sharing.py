@@ -135,7 +135,8 @@ def _draw_measure(axes: Axes, measure: str, records: Sequence[dict]) -> None:
     colour = _colour(measure)
     banded = [(r["since"], *r["ci95"]) for r in records if r["ci95"]]
     if banded:
-        figures.band(axes, *np.array(banded, float).T, colour)
+        x, low, high = np.array(banded, float).T
+        figures.band(axes, x, low, high, colour)
     x, value = np.array([(r["since"], r["value"]) for r in records], float).T
     decides = "" if measure in DECIDING else " (decides nothing)"
     axes.plot(x, value, color=colour, linewidth=1.3, marker=".", markersize=4, label=f"{_name(measure)}{decides}")
@@ -276,7 +277,7 @@ def matrix_picture(
             text = "same" if columns is None and i == j else "not measured"
             axes.text(j, i, text, ha="center", va="center", fontsize=SMALL - 1.5, color="#777777")
             continue
-        axes.text(j, i - 0.16, _short(value), ha="center", va="center", fontsize=SMALL + 0.5, color=INK)
+        axes.text(j, i - 0.16, _short(float(value)), ha="center", va="center", fontsize=SMALL + 0.5, color=INK)
         text = f"null {_short(cells.null[i, j])}" if below is None else below[i][j]
         axes.text(j, i + 0.24, text, ha="center", va="center", fontsize=SMALL - 1.5, color=INK, gid=f"null-{i}-{j}")
         if cells.certain[i, j]:

@@ -84,6 +84,7 @@ class Planted:
             relation=self.relation,
             labels=lambda game, size: {"value": self.factors[game][:, 0], "moves_to_end": self.factors[game][:, 1]},
             inputs=lambda game, size: raw[game],
+            same_inputs=lambda game, other: True,
             untrained=lambda game, size, number: self.factors[game] @ self.blank[number][game],
             paired=self.paired,
             num_units=lambda: UNITS,
