@@ -211,8 +211,8 @@ class Step:
     ) -> Answer:  # fmt: skip
         """Losses at `latent` [N, D] float32 and along the unrolled moves; writes the gradients of trunk, heads and
         embeddings, and returns that of the latent. Gradients into each earlier latent are halved (MuZero, appendix G);
-        the K unrolled positions together count as much as the first. beside: a further loss, weighted, and its gradient,
-        of the imagined latents [K, N, D]."""
+        the K unrolled positions together count as much as the first. beside: a further loss, weighted, of the imagined
+        latents [K, N, D], and its gradient."""
         mm, steps, depth = torch.mm, self.steps, len(self.inward)
         torso, heads = self.torso, self.heads
         heads.read_()

@@ -362,8 +362,8 @@ class Learner:
         return any(self.config.imagines(spec) for spec in self.network.specs)
 
     def _consistency(self, latents: Tensor, samples: Sequence[Sample]) -> Tensor:
-        """[K, N] 1 - cosine of predicted and encoded next latents, the encoded side without gradient; 0 in rows of games
-        that have no such loss."""
+        """[K, N] 1 - cosine of predicted and encoded next latents, the encoded side without gradient; 0 in rows of
+        games that have no such loss."""
         steps, parts = len(latents) - 1, []
         for sample, imagined in zip(samples, latents[1:].split([len(s.action) for s in samples], 1), strict=True):
             if not self.config.imagines(sample.spec):
