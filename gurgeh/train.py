@@ -53,7 +53,7 @@ class Trainer:
         self.state = TrainingState(config)
         digest = hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()
         self.monitor = Monitor(
-            config.monitor, emit=run.append, run=run.path.name, seed=config.seed,
+            config.monitor, emit=self.record, run=run.path.name, seed=config.seed,
             versions={"code": gurgeh.__version__, "config": digest},
         )  # fmt: skip
         self.first: Initial | None = None  # weights to begin with
@@ -284,6 +284,12 @@ class Trainer:
         """Mean losses of a game since the last line of metrics, over the updates that it took part in."""
         sums = self._sums.get(group, {"updates": 0})
         return {head: value / sums["updates"] for head, value in sums.items() if head != "updates"}
+
+    def record(self, stream: str, record: dict[str, Any]) -> None:
+        """A record of the monitor: to its stream, and what it says in numbers to TensorBoard."""
+        self.run.append(stream, record)
+        if self.board is not None:
+            self.board.add_monitor(self.state.updates, record)
 
     def show(self, record: dict[str, Any]) -> None:
         """What a person sees of a line of metrics."""
