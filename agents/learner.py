@@ -15,13 +15,15 @@ from torch.nn import functional as F
 
 from agents.bounds import at_least, at_most
 from agents.encoders import label_seed, seeded
-from agents.fused import Aims, can_fuse, step_
+from agents.fused import can_fuse
+from agents.fused_update import FusedUpdate
 from agents.network import MultiGameNetwork, num_values, pad_last, to_relative
 from agents.replay import ReplayBuffer, Window
 from agents.support import decode, two_hot
 from agents.targets import make_targets
-from envs.game import GameSpec, Symmetries
+from envs.game import GameSpec, ObservationKind, Symmetries
 
+PICTURES = (ObservationKind.GRID, ObservationKind.PIXELS)
 MISSING_LOGIT = -1e9  # for actions that a row's game lacks
 
 
@@ -69,8 +71,9 @@ class LearnerConfig:
     """Weight of the value loss."""
     reward_loss: float = 1.0
     """Weight of the reward loss."""
-    consistency_loss: float = 0.0
-    """Weight of the latent consistency loss (Ye et al. 2021, EfficientZero); 0 leaves it out."""
+    consistency_loss: float = 2.0
+    """Weight of the latent consistency loss (Ye et al. 2021, EfficientZero) in games that are shown as grids or pixels:
+    what the model imagines against what was then seen. 0 leaves it out, and so does `unroll` 0."""
     symmetries: bool = True
     """Use the symmetries that a game declares as data augmentation."""
 
@@ -82,9 +85,11 @@ class LearnerConfig:
         at_least("learner", self, **counts, **amounts, **losses, search_share=0, final_lr_share=0)
         at_most("learner", self, **shares, weight_decay=10, updates_per_step=1e6, unroll=1000, n_step=100_000)
         at_most("learner", self, **dict.fromkeys(("value_loss", "reward_loss", "consistency_loss"), 1e6))
-        if self.consistency_loss and not self.unroll:
-            raise ValueError("learner.consistency_loss compares unrolled latents, and learner.unroll=0 unrolls none; "
-                             "set one of them to 0 and the other above")  # fmt: skip
+
+    def imagines(self, spec: GameSpec) -> bool:
+        """Whether there is a consistency loss for this game. Not for vectors, which are states as they are: with it
+        CartPole forgets what it had learnt (docs/learning.md)."""
+        return self.consistency_loss > 0 and self.unroll > 0 and spec.observation.kind in PICTURES
 
     @property
     def window(self) -> int:
@@ -214,6 +219,7 @@ class Learner:
         self.num_updates = 0
         self.value_errors: dict[str, float] = {}  # of the last update: the median of a game's rows, in its units
         self._trained: list[nn.Parameter] | None = None
+        self._fused: FusedUpdate | None = None
         self._averages: list[tuple[nn.Parameter, nn.Parameter]] = []
         latent, hidden = network.num_tokens * network.width, network.config.hidden
         self.predictor = (
@@ -229,7 +235,7 @@ class Learner:
 
     def _named_parameters(self) -> dict[str, nn.Parameter]:
         named = {f"network.{name}": parameter for name, parameter in self.network.named_parameters()}
-        if self.config.consistency_loss:
+        if self._imagining():
             named |= {f"predictor.{name}": parameter for name, parameter in self.predictor.named_parameters()}
         return named
 
@@ -237,14 +243,14 @@ class Learner:
         """All that is trained; walking the modules takes a millisecond, so the list is kept until a game is added."""
         if self._trained is None:
             self._trained = list(self._named_parameters().values())
-            self._averages = list(zip(self.averaged.parameters(), self.network.parameters(), strict=True))
+            self._averages = list(zip(self.network.parameters(), self.averaged.parameters(), strict=True))
         return self._trained
 
     def add_game(self, spec: GameSpec) -> None:
         """Grow both networks; the optimiser takes the new parameters in and keeps the moments of the old."""
         self.network.add_game(spec)
         self.averaged.add_game(spec)
-        self._trained = None
+        self._trained = self._fused = None
         known = {id(parameter) for group in self.optimizer.param_groups for parameter in group["params"]}
         new = [parameter for parameter in self._parameters() if id(parameter) not in known]
         self.optimizer.param_groups[0]["params"].extend(new)
@@ -347,44 +353,72 @@ class Learner:
             mover = -torch.log_softmax(logits, -1).gather(-1, distance[..., None])[..., 0] * both
         else:
             mover = torch.zeros_like(goes_on)
-        consistency = self._consistency(latents, samples) * both if self.config.consistency_loss else None
+        consistency = self._consistency(latents, samples) * both if self._imagining() else None
         with torch.no_grad():
             error = (decode(scalars[0, :, 0], network.bins) - value_target[0, :, 0]).abs()
         return Losses(policy, value * alive, reward[1:] * moved, continuation * moved, mover, consistency, error)
 
+    def _imagining(self) -> bool:
+        return any(self.config.imagines(spec) for spec in self.network.specs)
+
     def _consistency(self, latents: Tensor, samples: Sequence[Sample]) -> Tensor:
-        """[K, N] 1 - cosine of predicted and encoded next latents, the encoded side without gradient."""
-        steps = len(latents) - 1
-        with torch.no_grad():
-            seen = torch.cat(
-                [
-                    self.averaged.represent(s.spec.name, s.next_observation.flatten(0, 1)).unflatten(0, (-1, steps))
-                    for s in samples
-                ]
-            )
-        seen = seen.flatten(2).transpose(0, 1)
-        return 1.0 - F.cosine_similarity(self.predictor(latents[1:].flatten(2)), seen, dim=-1)
+        """[K, N] 1 - cosine of predicted and encoded next latents, the encoded side without gradient; 0 in rows of games
+        that have no such loss."""
+        steps, parts = len(latents) - 1, []
+        for sample, imagined in zip(samples, latents[1:].split([len(s.action) for s in samples], 1), strict=True):
+            if not self.config.imagines(sample.spec):
+                parts.append(imagined.new_zeros(imagined.shape[:2]))
+                continue
+            with torch.no_grad():
+                shown = self.averaged.represent(sample.spec.name, sample.next_observation.flatten(0, 1))
+            seen = shown.unflatten(0, (-1, steps)).flatten(2).transpose(0, 1)
+            parts.append(1.0 - F.cosine_similarity(self.predictor(imagined.flatten(2)), seen, dim=-1))
+        return torch.cat(parts, 1)
 
     def update(self, buffers: dict[str, ReplayBuffer], gamma: float, total_updates: int) -> dict[str, dict[str, float]]:
         """One step on a balanced batch; returns game -> head -> mean loss, and "all games"."""
-        samples, indices = self.sample(buffers, gamma)
-        self.optimizer.zero_grad(set_to_none=True)
-        losses, total = self._fused_backward(samples) if self._can_fuse() else self._backward(samples)
-        norm = nn.utils.clip_grad_norm_(self._parameters(), self.config.max_grad_norm, foreach=True)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(total_updates)
-        self.optimizer.step()
-        self._average()
+        return self._compiled_update(buffers, gamma) if self._can_fuse() else self._torch_update(buffers, gamma)
+
+    def _torch_update(self, buffers: dict[str, ReplayBuffer], gamma: float) -> dict[str, dict[str, float]]:
+        """An update of any network."""
+        samples, indices = self.sample(buffers, gamma)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses, total = self._backward(samples)
+        norm = self.descend()
         self.num_updates += 1
         sizes = [len(s.action) for s in samples]
         for sample, index, error in zip(samples, indices, losses.value_error.split(sizes), strict=True):
             buffers[sample.spec.name].set_priority_(index, error)
             unit = float(self.network.tables.scale[self.network.games[sample.spec.name]])
             self.value_errors[sample.spec.name] = float(error.median()) * unit
-        return self._report(samples, losses, total, float(norm))
+        return self._report(samples, losses, total, norm)
+
+    def _compiled_update(self, buffers: dict[str, ReplayBuffer], gamma: float) -> dict[str, dict[str, float]]:
+        """The same for the networks of `_can_fuse`, in compiled passes between the matrix products."""
+        fused = self.fused(buffers)
+        batch = fused.draw(list(buffers.values()), gamma, self.generator)
+        answer = fused.backward(batch, [buffer.copies for buffer in buffers.values()])
+        norm = fused.descend(self.optimizer, self._decay())
+        self.num_updates += 1
+        for part in batch.parts:
+            error = torch.from_numpy(answer.value_error[part.rows])
+            buffers[part.spec.name].set_priority_(torch.from_numpy(part.shown.index), error)
+        self.value_errors |= fused.value_errors(batch, answer)
+        return {**fused.report(batch, answer), "all games": {"loss": answer.total, "gradient_norm": norm}}
+
+    def fused(self, buffers: dict[str, ReplayBuffer]) -> FusedUpdate:
+        """The compiled update for these games, which is kept."""
+        self._parameters()
+        if self._fused is None or not self._fused.fits(list(buffers), self._averages):
+            specs = [buffer.spec for buffer in buffers.values()]
+            predictor = self.predictor if self._imagining() else None
+            self._fused = FusedUpdate(self.config, self.network, self.averaged, specs, self._averages, predictor)
+        return self._fused
 
     def _can_fuse(self) -> bool:
-        return self.config.unroll > 0 and not self.config.consistency_loss and can_fuse(self.network)
+        return self.config.unroll > 0 and can_fuse(self.network)
 
     def _row_weights(self, samples: Sequence[Sample]) -> Tensor:
         """[N] of each row's loss in the total: every game counts the same, however many rows it has."""
@@ -404,31 +438,6 @@ class Learner:
         total.backward()
         return losses, float(total.detach())
 
-    def _fused_backward(self, samples: Sequence[Sample]) -> tuple[Losses, float]:
-        """`_backward` without autograd behind the encoders."""
-        network = self.network
-        sizes = [len(s.action) for s in samples]
-        latents = [network.represent(s.spec.name, s.observation)[:, 0] for s in samples]
-        widest = network.tables.exists.shape[1]
-
-        def joined(parts: list[Tensor]) -> Tensor:
-            return parts[0].contiguous() if len(parts) == 1 else torch.cat(parts)
-
-        aims = Aims(
-            game=torch.tensor([network.games[s.spec.name] for s in samples]).repeat_interleave(torch.tensor(sizes)),
-            policy=joined([pad_last(s.policy, widest) for s in samples]),
-            value=joined([s.value[..., 0] for s in samples]),
-            reward=joined([s.reward[..., 0] for s in samples]),
-            weight=self._row_weights(samples),
-            **{
-                field: joined([getattr(s, field) for s in samples])
-                for field in ("action", "policy_known", "alive", "continues", "moved", "next_mover")
-            },
-        )
-        answer = step_(network, joined(latents).detach(), aims, self.config.value_loss, self.config.reward_loss)
-        torch.autograd.backward(latents, list(answer.latent_gradient.split(sizes)))
-        return Losses(*answer[1:6], None, answer.value_error), answer.total
-
     def _report(
         self, samples: Sequence[Sample], losses: Losses, total: float, norm: float
     ) -> dict[str, dict[str, float]]:
@@ -444,13 +453,19 @@ class Learner:
         }
         return {**report, "all games": {"loss": total, "gradient_norm": norm}}
 
-    @torch.no_grad()
-    def _average(self) -> None:
-        """Move the averaged weights towards the network's; faster at the beginning of a run."""
-        decay = min(self.config.ema, (1 + self.num_updates) / (10 + self.num_updates))
-        torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]
-            [mine for mine, _ in self._averages], [theirs for _, theirs in self._averages], 1.0 - decay
-        )
+    def descend(self) -> float:
+        """Clip the gradients, step, move the averages; returns the gradients' norm before."""
+        norm = nn.utils.clip_grad_norm_(self._parameters(), self.config.max_grad_norm, foreach=True)
+        self.optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]
+                [mine for _, mine in self._averages], [theirs for theirs, _ in self._averages], 1.0 - self._decay()
+            )
+        return float(norm)
+
+    def _decay(self) -> float:
+        """Of the averaged weights; they follow faster at the beginning of a run."""
+        return min(self.config.ema, (1 + self.num_updates) / (10 + self.num_updates))
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -481,5 +496,6 @@ class Learner:
                     f"the checkpoint trained {name}, which this configuration does not; resume with its own"
                 )
             self.optimizer.state[parameters[name]] = dict(moments)
+        self._fused = None  # the moments lie elsewhere now
         self.generator.set_state(state["generator"])
         self.num_updates = state["num_updates"]

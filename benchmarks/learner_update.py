@@ -1,120 +1,248 @@
-"""How long an update of the learner takes, with its gradients by autograd and written out, and where the time goes.
+"""How long an update of the learner takes before and after a change, and how much of it is matrix products.
 
-    python benchmarks/learner_update.py --out benchmarks/results/DATE-learner-update.md
+    git worktree add /tmp/before COMMIT
+    python benchmarks/learner_update.py --before /tmp/before --out benchmarks/results/DATE-learner-update.md
 
-Both ways are timed in turn in one process, so that a busy machine slows both. Shares of operations are of the time that
-torch's profiler measures in matrix products and convolutions (gradients included), of all the time of an update.
+Each of the two trees runs in a process of its own, which waits while the other makes some updates: a busy machine slows
+both. Times are the thread's own processor time, which is the clock's on an idle machine and leaves out the waiting on
+a busy one. Without --before this tree alone is measured. An update's parts are timed by wrapping the functions that
+make them; products are what torch's profiler finds in matrix products and convolutions (gradients included) in further
+updates: of each operation and its shapes the median, so that what was interrupted does not count, times how often it
+was called. `--runs` also times whole short runs of both trees.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import functools
+import json
 import os
 import platform
+import shutil
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import torch
-
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder's search.py would hide the package `search`
-
-from agents.learner import Learner  # noqa: E402
-from agents.selfplay import collect_step  # noqa: E402
-from gurgeh.config import RunConfig  # noqa: E402
-from gurgeh.state import TrainingState  # noqa: E402
-
+ROOT = Path(__file__).resolve().parents[1]
 GAMES = ("tictactoe", "CartPole-v1", "connect_four", "minatar/breakout")
-PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::convolution_backward", "aten::mkldnn_convolution")
+PRODUCTS = ("aten::mm", "aten::addmm", "aten::addmm_", "aten::bmm", "aten::convolution_backward",
+            "aten::mkldnn_convolution")  # fmt: skip
+BLOCK = 5  # updates in a row
+# Part -> what makes it, by tree: attributes of agents.learner, as far as a tree has them.
+PARTS = {
+    "sample": ("Learner.sample", "FusedUpdate.draw"),
+    "gradients": ("Learner._fused_backward", "FusedUpdate.backward"),
+    "step": ("nn.utils.clip_grad_norm_", "torch.optim.AdamW.step", "Learner._average", "FusedUpdate.descend"),
+}
 
 
-def prepared(games: list[str]) -> tuple[Learner, dict, RunConfig]:
-    """A learner with buffers that are ready, a few updates behind it."""
+# -- a worker: one tree ------------------------------------------------------------------------------------------
+
+
+def prepared(games: list[str]) -> Callable[[], object]:
+    """An update of a learner with buffers that are ready, a few updates behind it."""
+    from agents.selfplay import collect_step
+    from gurgeh.config import RunConfig
+    from gurgeh.state import TrainingState
+
     config = RunConfig(games=games, threads=1)
     state = TrainingState(config)
     for name in games:
         state.add_game(name)
     collectors = {name: game.collector for name, game in state.games.items()}
     buffers = {name: game.buffer for name, game in state.games.items()}
+
+    def update() -> None:
+        state.learner.update(buffers, config.search.gamma, config.schedule.updates)
+
     while len(state.ready_buffers()) < len(games):
         collect_step(state.network, collectors, buffers, state.scales, config.search)
     for _ in range(20):
         collect_step(state.network, collectors, buffers, state.scales, config.search)
-        state.learner.update(buffers, config.search.gamma, config.schedule.updates)
-    return state.learner, buffers, config
+        update()
+    return update
 
 
-def measure(games: list[str], rounds: int) -> dict[str, float]:
-    """Median milliseconds of an update and of its parts, and the share of products in it."""
-    learner, buffers, config = prepared(games)
+def timed(owner: Any, path: str, spent: dict[str, float], part: str) -> None:
+    """Replace the function at `path` below `owner`, if it is there, by one that adds its seconds to spent[part]."""
+    *outer, name = path.split(".")
+    for step in outer:
+        owner = getattr(owner, step, None)
+    function = getattr(owner, name, None)
+    if function is None:
+        return
 
-    def update() -> None:
-        learner.update(buffers, config.search.gamma, config.schedule.updates)
+    @functools.wraps(function)
+    def wrapper(*arguments, **named):
+        started = time.thread_time()
+        try:
+            return function(*arguments, **named)
+        finally:
+            spent[part] += time.thread_time() - started
 
-    fused = learner._can_fuse
-    samples = learner.sample(buffers, config.search.gamma)[0]
-    parts: dict[str, Callable[[], object]] = {
-        "autograd": update,
-        "written out": update,
-        "sample": lambda: learner.sample(buffers, config.search.gamma),
-        "gradients by autograd": lambda: learner._backward(samples),
-        "gradients written out": lambda: learner._fused_backward(samples),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in parts}
-    for _ in range(rounds):
-        for name, run in parts.items():
-            learner._can_fuse = fused if name != "autograd" else lambda: False
-            for _ in range(5):
-                started = time.perf_counter()
-                run()
-                seconds[name].append(time.perf_counter() - started)
-    learner._can_fuse = fused
-    found = {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
-    for name, way in (("autograd", lambda: False), ("written out", fused)):
-        learner._can_fuse = way
-        with torch.profiler.profile() as profile:
-            started = time.perf_counter()
-            for _ in range(20):
-                update()
-            whole = time.perf_counter() - started
-        products = sum(event.self_cpu_time_total for event in profile.key_averages() if event.key in PRODUCTS) / 1e6
-        found[f"products {name}"] = 100 * products / whole
-    learner._can_fuse = fused
+    setattr(owner, name, wrapper)
+
+
+def work(games: list[str]) -> None:
+    """For each line on the standard input a block of updates and a line of milliseconds, whole and by part; for "end"
+    the milliseconds of products in an update."""
+    import torch
+
+    import agents.learner
+
+    torch.set_num_threads(1)
+    spent = dict.fromkeys(PARTS, 0.0)
+    for part, paths in PARTS.items():
+        for path in paths:
+            timed(agents.learner, path, spent, part)
+    update = prepared(games)
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        if line.strip() == "end":
+            break
+        found = []
+        for _ in range(BLOCK):
+            spent.update(dict.fromkeys(PARTS, 0.0))
+            started = time.thread_time()
+            update()
+            whole = time.thread_time() - started
+            found.append({"whole": 1e3 * whole} | {part: 1e3 * seconds for part, seconds in spent.items()})
+        print(json.dumps(found), flush=True)
+    with torch.profiler.profile(record_shapes=True) as profile:
+        for _ in range(40):
+            update()
+    calls: dict[str, list[float]] = {}
+    for event in profile.events():
+        if event.name in PRODUCTS:
+            calls.setdefault(f"{event.name} {event.input_shapes}", []).append(event.self_cpu_time_total)
+    products = sum(statistics.median(times) * len(times) for times in calls.values())
+    print(json.dumps(products / 1e3 / 40), flush=True)
+
+
+# -- the one that compares ---------------------------------------------------------------------------------------
+
+
+class Worker:
+    """One tree's process."""
+
+    def __init__(self, tree: Path, games: list[str]):
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).resolve()), "--work", ",".join(games), "--tree", str(tree)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tree,
+        )  # fmt: skip
+        assert self.answer() == "ready"
+
+    def ask(self, word: str) -> Any:
+        """Say one word and wait for the answer."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(word + "\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def answer(self) -> Any:
+        """The next line of the process."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the process of {self.process.args} ended without an answer")
+        return json.loads(line)
+
+
+def measure(trees: dict[str, Path], games: list[str], rounds: int) -> dict[str, dict[str, float]]:
+    """name of the tree -> median milliseconds of an update, of its parts and of its products."""
+    workers = {name: Worker(tree, games) for name, tree in trees.items()}
+    times: dict[str, list[dict[str, float]]] = {name: [] for name in trees}
+    for number in range(rounds):
+        for name in list(trees) if number % 2 else list(trees)[::-1]:
+            times[name] += workers[name].ask("go")
+    found = {}
+    for name, worker in workers.items():
+        found[name] = {key: statistics.median(line[key] for line in times[name]) for key in ("whole", *PARTS)}
+        found[name]["products"] = worker.ask("end")
+        worker.process.wait()
     return found
+
+
+def time_runs(trees: dict[str, Path], folder: Path, updates: int, repeats: int) -> dict[str, list[float]]:
+    """name of the tree -> seconds of `gurgeh train games=[tictactoe]` by its own clock, tree by tree in turn."""
+    found: dict[str, list[float]] = {name: [] for name in trees}
+    for number in range(repeats):
+        for name, tree in trees.items():
+            shutil.rmtree(folder / f"{name}-{number}", ignore_errors=True)
+            subprocess.run(
+                [sys.executable, "-m", "gurgeh", "train", "--no-evaluation", "--runs", str(folder), "--name",
+                 f"{name}-{number}", "games=[tictactoe]", f"schedule.updates={updates}", "monitor.enabled=false",
+                 "logging.evaluate_every_updates=0", "logging.tensorboard=false"],
+                cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)}, check=True, stdout=subprocess.DEVNULL,
+            )  # fmt: skip
+            lines = (folder / f"{name}-{number}" / "metrics.jsonl").read_text().splitlines()
+            found[name].append(json.loads(lines[-1])["time"]["seconds"])
+            print(name, found[name], flush=True)
+    return found
+
+
+def revision(tree: Path) -> str:
+    """The commit of a tree, with a plus where files differ from it."""
+    said = [subprocess.run(["git", *words], cwd=tree, capture_output=True, text=True).stdout.strip()
+            for words in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "-uno"])]  # fmt: skip
+    return said[0] + ("+" if said[1] else "")
 
 
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=12, help="rounds of five updates each way")
+    parser.add_argument("--before", type=Path, help="another tree, such as a worktree of an older commit")
+    parser.add_argument("--rounds", type=int, default=20, help=f"rounds of {BLOCK} updates of each tree")
+    parser.add_argument("--games", action="append", help="games of one line, with commas; default: each, then all")
+    parser.add_argument("--runs", type=int, default=0, help="updates of whole runs of tictactoe, also timed")
+    parser.add_argument("--repeats", type=int, default=2, help="whole runs of each tree")
+    parser.add_argument("--folder", type=Path, default=Path("/tmp/learner-update"), help="where those runs lie")
+    parser.add_argument("--note", default="", help="said of the machine")
     parser.add_argument("--out", type=Path, help="Markdown file to write")
+    parser.add_argument("--work", help=argparse.SUPPRESS)
+    parser.add_argument("--tree", type=Path, default=ROOT, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    sys.path[0] = str(args.tree)  # this folder's search.py would hide the package `search`
+    if args.work:
+        work(args.work.split(","))
+        return
+    import torch
+
+    trees = ({"before": args.before.resolve()} if args.before else {}) | {"after": ROOT}
     lines = [
         "# An update of the learner",
         "",
         f"- Command: `{' '.join(['python', *sys.argv])}`",
         f"- Date: {datetime.date.today().isoformat()}",
-        f"- Machine: {machine}; one thread; torch {torch.__version__}",
-        f"- Defaults of the product; {5 * args.rounds} updates each way, in turn; medians, milliseconds",
+        f"- Machine: {platform.processor() or platform.machine()}, {os.cpu_count()} cores; one thread; "
+        f"torch {torch.__version__}{'; ' if args.note else ''}{args.note}",
+        f"- Commits: {', '.join(f'{name} {revision(tree)}' for name, tree in trees.items())}",
+        f"- Defaults of the product; {BLOCK * args.rounds} updates each, in turn; medians, milliseconds",
         "",
-        "| games | autograd | written out | updates/s before | after | times as fast | sample | gradients: autograd "
-        "| written out | products before | after |",
-        "|" + "---|" * 11,
+        "| games | tree | an update | updates/s | times as fast | sample | gradients | clip and step | products |",
+        "|" + "---|" * 9,
     ]
-    for games in [[name] for name in GAMES] + [list(GAMES)]:
-        f = measure(games, args.rounds)
-        lines.append(
-            f"| {', '.join(games)} | {f['autograd']:.1f} | {f['written out']:.1f} | {1e3 / f['autograd']:.0f} | "
-            f"{1e3 / f['written out']:.0f} | {f['autograd'] / f['written out']:.2f} | {f['sample']:.1f} | "
-            f"{f['gradients by autograd']:.1f} | {f['gradients written out']:.1f} | "
-            f"{f['products autograd']:.0f} % | {f['products written out']:.0f} % |"
-        )
-        print(lines[-1], flush=True)
+    wanted = [games.split(",") for games in args.games] if args.games else [[g] for g in GAMES] + [list(GAMES)]
+    for games in wanted:
+        found = measure(trees, games, args.rounds)
+        first = next(iter(found.values()))["whole"]
+        for name, f in found.items():
+            lines.append(
+                f"| {', '.join(games)} | {name} | {f['whole']:.2f} | {1e3 / f['whole']:.0f} | "
+                f"{first / f['whole']:.2f} | {f['sample']:.2f} | {f['gradients']:.2f} | {f['step']:.2f} | "
+                f"{f['products']:.2f} = {100 * f['products'] / f['whole']:.0f} % |"
+            )
+            print(lines[-1], flush=True)
+    if args.runs:
+        seconds = time_runs(trees, args.folder, args.runs, args.repeats)
+        lines += ["", f"Whole runs, `gurgeh train games=[tictactoe] schedule.updates={args.runs}` without monitor and "
+                  "evaluation, seconds by the run's own clock, in turn:", ""]  # fmt: skip
+        lines += [f"- {name}: {', '.join(f'{s:.1f}' for s in times)}" for name, times in seconds.items()]
     if args.out:
         args.out.write_text("\n".join(lines) + "\n")
 

@@ -113,7 +113,12 @@ def make_plan(
         check_games(plan.config_of(name, 0, None))
         if handle.spec.name in {game.spec.name for game in trained}:
             raise ValueError(f"{handle.spec.name} was trained by a run that is named, so it is not held out")
-    return Plan(list(games), seeds, budget, split, to_dict(config), sources)
+    plan = Plan(list(games), seeds, budget, split, to_dict(config), sources)
+    folders = [name for name, *_ in plan.runs()]
+    doubled = sorted({name for name in folders if folders.count(name) > 1})
+    if doubled:
+        raise ValueError(f"two runs of the study would be called {doubled[0]}; rename the folder of one source")
+    return plan
 
 
 def _base_config(base: dict[str, Any], handles: Sequence[Game], budget: int, overrides: Sequence[str]) -> RunConfig:
@@ -125,7 +130,6 @@ def _base_config(base: dict[str, Any], handles: Sequence[Game], budget: int, ove
         raise ValueError(
             f"{taken[0]} is not for gurgeh adapt: it sets games, seeds and budget itself (--games, --seeds, --budget)"
         )
-    names = {handle.spec.name for handle in handles}
     plain = {
         **base, "games": [handles[0].name], "seed": 0, "goals": [],
         "schedule": {"updates": budget},
@@ -136,9 +140,7 @@ def _base_config(base: dict[str, Any], handles: Sequence[Game], budget: int, ove
         "adaptation": {"budget": budget},
     }  # fmt: skip
     for section, key in (("intrinsic", "weight"), ("search", "q_unit")):
-        by_game = base.get(section, {}).get(key, {})
-        kept = {name: value for name, value in by_game.items() if name in names}
-        plain[section] = {**base.get(section, {}), key: kept if len(names) == 1 else {}}
+        plain[section] = {**base.get(section, {}), key: {}}  # of games that are not held out
     return load_config(RunConfig, plain, overrides)
 
 
@@ -162,9 +164,9 @@ def _source(number: int, arm: str, path: str, step: int | None, config: RunConfi
 def _check_sources(sources: Sequence[Source], trained: Sequence[Game], handles: Sequence[Game], split: str) -> None:
     seen: dict[tuple[str, str, int | None], None] = {}
     for source in sources:
-        key = source.arm, source.path, source.checkpoint
+        key = source.arm, source.path, source.update
         if key in seen:
-            raise ValueError(f"{source.path} is named twice")
+            raise ValueError(f"{source.path} is named twice, at update {source.update}")
         seen[key] = None
     if split:
         splits.load(split).check([game.spec for game in trained], [game.spec for game in handles])
@@ -178,7 +180,10 @@ def begin_study(folder: Path, plan: Plan) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     for source in plan.sources:
-        state, _ = from_run(source.path, source.checkpoint)
+        state, _ = from_run(source.path, source.update)
+        if state["origin"]["sha256"] != source.sha256:
+            raise ValueError(f"{source.path} has changed while it was read; begin again")
+        state["origin"]["asked"] = _asked(source)
         write_weights(fresh / source.weights, state)
     _write_plan(fresh, plan)
     os.rename(fresh, folder)

@@ -161,27 +161,35 @@ def point(
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """What the runs from scratch say of a game in one series."""
+    """What the runs from scratch say of a game in one series: mean performance before the first update, which is that
+    of knowing nothing, and at the end of the budget."""
 
-    start: float  # mean performance before the first update: of knowing nothing
-    end: float  # at the end of the budget
+    series: str
+    start: float
+    end: float
+
+    @property
+    def learnt(self) -> float:
+        """What there is to learn. UndefinedError where the runs from scratch learnt nothing."""
+        if not self.end > self.start:
+            raise UndefinedError(
+                f"from scratch {self.series} does not get better within the budget (performance {self.start:.4g} to "
+                f"{self.end:.4g}); raise the budget, or look at another series"
+            )
+        return self.end - self.start
 
     @property
     def threshold(self) -> float:
-        return self.start + WAY * (self.end - self.start)
+        """The performance that counts as having learnt the game. UndefinedError as `learnt`."""
+        return self.start + WAY * self.learnt
 
 
 def scale_of(scratch: Mapping[int, Adaptation], series: str) -> Scale:
-    """Of the runs from scratch by seed. UndefinedError where there are none, or they learnt nothing."""
+    """Of the runs from scratch by seed. UndefinedError where there are none."""
     if not scratch:
         raise UndefinedError("no run from scratch has ended, so there is nothing to compare with")
-    ends = [run.performance(series)[1][[0, -1]] for run in scratch.values()]
-    start, end = np.mean(ends, 0)
-    if not end > start:
-        raise UndefinedError(
-            f"from scratch {series} does not get better within the budget ({start:.4g} to {end:.4g}); raise --budget"
-        )
-    return Scale(float(start), float(end))
+    start, end = np.mean([run.performance(series)[1][[0, -1]] for run in scratch.values()], 0)
+    return Scale(series, float(start), float(end))
 
 
 def advantage(one: Adaptation, other: Adaptation, series: str) -> float:
@@ -220,14 +228,14 @@ def _area_ratio(one: Adaptation, other: Adaptation, series: str, scale: Scale) -
 _MEASURES: dict[str, Callable[[Adaptation, Adaptation, str, Scale], float]] = {
     "jump_start": _jump_start,
     "advantage": lambda one, other, series, scale: advantage(one, other, series),
-    "advantage_share": lambda one, other, series, scale: advantage(one, other, series) / (scale.end - scale.start),
+    "advantage_share": lambda one, other, series, scale: advantage(one, other, series) / scale.learnt,
     "savings": lambda one, other, series, scale: saved(one, other, series, scale).value,
     "area_ratio": _area_ratio,
 }
 
 
 def compare(pairs: Sequence[tuple[Adaptation, Adaptation]], series: str, scale: Scale) -> dict[str, dict[str, Any]]:
-    """Estimates of jump_start, advantage, advantage_share, savings, area_ratio over (arm, other) pairs of one seed each.
+    """Estimates of jump_start, advantage, advantage_share, savings, area_ratio over (arm, other) pairs of one seed.
 
     advantage is in the series's units, advantage_share in units of what there is to learn (start to end from scratch).
     A pair in which a measure is not defined does not count for it; where it is defined in none, the estimate says why.

@@ -1,6 +1,7 @@
 """From where on unseen games are learnt faster: `meta_onset` events, and the same question for single runs.
 
-Faster means: over the shots, better than from scratch and than from the nearest single game, both lower 95 % bounds above 0.
+Faster means: over the shots, better than from scratch and than from the nearest single game, both lower 95 % bounds
+above 0.
 """
 
 from __future__ import annotations
@@ -28,25 +29,28 @@ from monitor.refusals import UndefinedError
 from monitor.studies import Study, described, nearest, ordered, studies
 
 
+def _by_seed(study: Study, source: Source, series: str, against: str) -> dict[int, float]:
+    """Seed -> advantage of `source` on one held-out game, in units of what there is to learn. UndefinedError."""
+    scale, other = scale_of(study.scratch, series), None
+    if against == SINGLE:
+        other = nearest(study, series)
+        if other is None:
+            raise UndefinedError(f"{study.game}: no run of a single game was named; give --single RUN")
+    pairs = study.pairs(source, other)
+    return {one.seed: advantage(one, theirs, series) / scale.learnt for one, theirs in pairs}
+
+
 def gains(found: Sequence[Study], source: Source, series: str, against: str) -> np.ndarray:
     """[S] advantage of `source` in units of what there is to learn, by seed, mean over the held-out games.
 
     against: `scratch`, or `single` for the nearest single game of each held-out game. Only seeds that have all games.
     UndefinedError where no single game was named.
     """
-    by_seed: list[dict[int, float]] = []
+    by_seed = []
     for study in found:
         if source not in study.by_source:
             raise UndefinedError(f"{study.game} was not learnt from {'+'.join(source.games)} at {source.asked}")
-        scale, other = scale_of(study.scratch, series), None
-        if against == SINGLE:
-            other = nearest(study, series)
-            if other is None:
-                raise UndefinedError(f"{study.game}: no run of a single game was named; give --single RUN")
-        pairs = study.pairs(source, other)
-        by_seed.append({
-            one.seed: advantage(one, theirs, series) / (scale.end - scale.start) for one, theirs in pairs
-        })  # fmt: skip
+        by_seed.append(_by_seed(study, source, series, against))
     seeds = sorted(set.intersection(*(set(entry) for entry in by_seed)))
     return np.array([[entry[seed] for entry in by_seed] for seed in seeds]).reshape(len(seeds), len(by_seed)).mean(1)
 
@@ -72,27 +76,25 @@ def faster_by_run(runs: Sequence[Adaptation], series: str | None = None) -> dict
     """Run of several games -> whether its newest checkpoint that was adapted from beats from scratch and the nearest
     single game, lower 95 % bounds over (held-out game, seed) pairs above 0; None where that is not known."""
     result: dict[str, bool | None] = {}
-    named = {run.origin["run"] for run in runs if run.origin is not None and run.source.arm == PRETRAINED}  # type: ignore[union-attr]
-    for name in sorted(named):
-        mine = [run for run in runs if run.origin is not None and run.origin["run"] == name]
-        newest = max((run.origin["update"], run.source) for run in mine if run.source.arm == PRETRAINED)[1]  # type: ignore[index,union-attr]
-        kept = [run for run in mine if run.source == newest]
-        others = [run for run in runs if run.source is None or run.source.arm == SINGLE]
-        found = [study for study in studies([*kept, *others]) if newest in study.by_source]
-        lows = []
-        for against in (SCRATCH, SINGLE):
-            pooled: list[float] = []
-            for study in found:
-                scale, other = scale_of(study.scratch, series or decisive(runs)), None
-                if against == SINGLE and (other := nearest(study, series or decisive(runs))) is None:
-                    pooled = []
-                    break
-                pooled += [
-                    advantage(one, theirs, series or decisive(runs)) / (scale.end - scale.start)
-                    for one, theirs in study.pairs(newest, other)
-                ]
-            lows.append(estimate(pooled)["low"])
-        result[name] = None if any(low is None for low in lows) else all(low > 0 for low in lows)
+    series = series or (decisive(runs) if runs else "")
+    mine: dict[str, list[Adaptation]] = {}
+    for run in runs:
+        if run.origin is not None and run.source is not None and run.source.arm == PRETRAINED:
+            mine.setdefault(run.origin["run"], []).append(run)
+    others = [run for run in runs if run.source is None or run.source.arm == SINGLE]
+    for name, own in sorted(mine.items()):
+        last = max(run.origin["update"] for run in own if run.origin is not None)
+        newest = next(run.source for run in own if run.origin is not None and run.origin["update"] == last)
+        assert newest is not None, "these runs have a source"
+        found = studies([*(run for run in own if run.source == newest), *others])
+        found = [study for study in found if newest in study.by_source]
+        try:
+            result[name] = is_faster({
+                against: estimate([g for study in found for g in _by_seed(study, newest, series, against).values()])
+                for against in (SCRATCH, SINGLE)
+            })  # fmt: skip
+        except UndefinedError:
+            result[name] = None
     return result
 
 

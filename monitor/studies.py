@@ -114,13 +114,19 @@ def transfer_record(study: Study, source: Source, series: str) -> dict[str, Any]
     scale, runs = scale_of(study.scratch, series), study.by_source[source]
     near = nearest(study, series) if source.arm == PRETRAINED else None
     sign = -1.0 if any(series in run.losses for run in runs.values()) else 1.0
+    threshold: dict[str, Any] = {"value": None, "refused": None}
+    try:
+        threshold["value"] = plain(sign * scale.threshold)
+    except UndefinedError as error:
+        threshold["refused"] = str(error)
     return {
         "schema": TRANSFER, "game": study.game, "series": series, "unit": "nats" if sign < 0 else "score",
         "budget": next(iter(runs.values())).budget, "source": described(source, runs),
         "nearest": None if near is None else described(near, study.by_source[near]), "seeds": sorted(runs),
         "zero_shot": next((run.zero_shot for run in runs.values() if run.zero_shot), None),
-        "threshold": {"value": plain(sign * scale.threshold), "start": plain(sign * scale.start),
-                      "end": plain(sign * scale.end), "way": WAY},
+        "threshold": threshold | {
+            "start": plain(sign * scale.start), "end": plain(sign * scale.end), "way": WAY,
+        },
         "curve": _mean_curve(runs.values(), series), "scratch_curve": _mean_curve(study.scratch.values(), series),
         "nearest_curve": None if near is None else _mean_curve(study.by_source[near].values(), series),
         "against_scratch": compare(study.pairs(source), series, scale),
@@ -181,7 +187,7 @@ def aggregate_record(found: Sequence[Study], source: Source, series: str) -> dic
         scale = scale_of(study.scratch, series)
         known = dict(zip(*map(np.ndarray.tolist, run.performance(series))))
         at = [known[update] for update in shots(run.budget) if update in known]
-        return (float(np.mean(at)) - scale.start) / (scale.end - scale.start)
+        return (float(np.mean(at)) - scale.start) / scale.learnt
 
     def table(pick: Callable[[Study], Mapping[int, Adaptation]]) -> np.ndarray:
         return np.array([[level(study, pick(study)[seed]) for study in here] for seed in seeds])
@@ -205,13 +211,17 @@ def aggregate_record(found: Sequence[Study], source: Source, series: str) -> dic
     def draws() -> np.random.Generator:
         return np.random.default_rng(0)
 
-    mine = table(lambda study: study.by_source[source])
-    scratch = table(lambda study: study.scratch)
+    def mine() -> np.ndarray:
+        return table(lambda study: study.by_source[source])
+
+    def scratch() -> np.ndarray:
+        return table(lambda study: study.scratch)
+
     return {
         "schema": AGGREGATE, "series": series, "source": described(source, runs), "games": [s.game for s in here],
-        "seeds": len(seeds), "iqm": attempt(lambda: iqm(mine - scratch, draws())),
-        "better_than_scratch": attempt(lambda: probability_of_improvement(mine, scratch, draws())),
-        "better_than_nearest": attempt(lambda: probability_of_improvement(mine, single(), draws())),
+        "seeds": len(seeds), "iqm": attempt(lambda: iqm(mine() - scratch(), draws())),
+        "better_than_scratch": attempt(lambda: probability_of_improvement(mine(), scratch(), draws())),
+        "better_than_nearest": attempt(lambda: probability_of_improvement(mine(), single(), draws())),
     }  # fmt: skip
 
 
@@ -232,5 +242,3 @@ def ordered(sources: Iterable[Source]) -> list[Source]:
 
 def _place(source: Source) -> float:
     return float("inf") if source.asked == "last" else int(source.asked)
-
-

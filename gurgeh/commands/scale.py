@@ -59,9 +59,9 @@ def text(records: list[dict[str, Any]], num_runs: int, series: str) -> list[str]
 
 
 def interval(found: dict[str, Any], form: str = ".3g") -> str:
-    """A value with its interval, or why there is none."""
+    """A value with its interval, or why there is none (what would help is in the record)."""
     if found.get("value") is None:
-        return f"refused: {found.get('refused')}" if found.get("refused") else "not known"
+        return f"refused: {found['refused'].partition('; ')[0]}" if found.get("refused") else "not known"
     ends = [found.get("low"), found.get("high")]
     if ends == [None, None]:
         return f"{found['value']:{form}}" + (f" ({found['refused']})" if found.get("refused") else "")

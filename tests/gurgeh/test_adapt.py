@@ -231,6 +231,16 @@ def test_bad_input_writes_nothing(runs, capsys, arguments, words):
     assert sorted(path.name for path in runs.iterdir()) == before
 
 
+def test_two_sources_of_one_name_are_refused(runs, tmp_path, capsys):
+    shutil.copytree(runs / "one", tmp_path / "one")
+    text = (tmp_path / "one" / "config.yaml").read_text()
+    (tmp_path / "one" / "config.yaml").write_text(text.replace("lr: 0.003", "lr: 0.004"))
+    arguments = ["--single", runs / "one", "--single", tmp_path / "one", "--runs", tmp_path]
+    assert adapt(runs / "two", "--games", GAME, *arguments) == 2
+    assert "rename the folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
 def test_a_study_to_resume_must_be_there(tmp_path, capsys):
     assert adapt("--resume", tmp_path) == 2
     assert "study.json" in capsys.readouterr().err

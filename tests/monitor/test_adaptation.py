@@ -209,6 +209,25 @@ def test_faster_says_by_run_whether_both_are_beaten():
     assert faster_by_run(adaptations(study(single=None))) == {"boards-0": None}
 
 
+def test_where_scratch_learns_nothing_what_has_no_scale_is_refused_and_the_rest_is_there():
+    runs = [adaptation_run(seed=seed, start=FLOOR) for seed in range(3)]
+    runs += [adaptation_run("pretrained", seed, start=0.5, source=origin()) for seed in range(3)]
+    runs += [adaptation_run("single", seed, source=origin("a", ("t",), 9, "last", "s")) for seed in range(3)]
+    records = transfer_records(adaptations(runs))
+    for record in records:
+        validate(record)
+    found = pretrained(records, 4000)["against_scratch"]
+    assert found["jump_start"]["value"] == pytest.approx(FLOOR - 0.5)
+    assert found["advantage"]["high"] < 0
+    for name in ("savings", "advantage_share", "area_ratio"):
+        assert found[name]["value"] is None
+    assert "does not get better" in found["savings"]["refused"]
+    assert "does not get better" in pretrained(records, 4000)["threshold"]["refused"]
+    assert "does not get better" in of(records, AGGREGATE)[0]["iqm"]["refused"]
+    assert meta_onsets(adaptations(runs)) == []
+    assert faster_by_run(adaptations(runs)) == {"boards-0": None}
+
+
 def test_is_faster_needs_both_bounds():
     def low(value):
         return {"low": value}
@@ -223,8 +242,6 @@ def test_refusals():
         studies(adaptations([adaptation_run(), adaptation_run(seed=1, budget=1000)]))
     with pytest.raises(UndefinedError, match="same seed 0"):
         studies(adaptations([adaptation_run(), adaptation_run()]))
-    with pytest.raises(UndefinedError, match="does not get better"):
-        transfer_records(adaptations([adaptation_run(start=FLOOR), adaptation_run("pretrained", source=origin())]))
     with pytest.raises(UndefinedError, match="no run from scratch"):
         transfer_records(adaptations([adaptation_run("pretrained", source=origin())]))
     with pytest.raises(UndefinedError, match="'nothing'"):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from monitor import scaling
 from monitor.records import ARCHITECTURES, PROBABILITY, SCALING, validate
 from monitor.refusals import UndefinedError
 from monitor.scale_records import ScaledRun, architectures_record, probability_record, scale_records, scaling_record
@@ -26,7 +27,8 @@ def run(size, seed=0, architecture="mlp", games=("x",), outcomes=None, law=plant
     )  # fmt: skip
 
 
-def test_a_planted_law_comes_back_and_predicts_the_largest_size():
+def test_a_planted_law_comes_back_and_predicts_the_largest_size(monkeypatch):
+    monkeypatch.setattr(scaling, "RESAMPLINGS", 40)
     more = (*SIZES, 600, 170_000)
     record = scaling_record([run(size) for size in more], "policy")
     validate(record)
