@@ -146,7 +146,8 @@ def _with_study(section: Section, together: Section) -> Section:
     exhibits = list(section.exhibits)
     own, savings = exhibits[3], together.exhibits[0]
     pictures, missing = (*own.pictures, *savings.pictures), (*own.missing, *savings.missing)
-    own = dataclasses.replace(own, words=savings.words, null=savings.null, limits=savings.limits)
+    if not own.words:  # it could not be drawn, but savings may be
+        own = dataclasses.replace(own, words=savings.words, null=savings.null, limits=savings.limits)
     if not savings.pictures:
         missing = (*missing, NO_SAVINGS)
     exhibits[3] = dataclasses.replace(own, pictures=pictures, missing=missing)
