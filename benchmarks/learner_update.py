@@ -20,6 +20,7 @@ import functools
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
@@ -184,20 +185,24 @@ def measure(trees: dict[str, Path], games: list[str], rounds: int) -> dict[str, 
     return found
 
 
-def time_runs(trees: dict[str, Path], folder: Path, updates: int, repeats: int) -> dict[str, list[float]]:
-    """name of the tree -> seconds of `gurgeh train games=[tictactoe]` by its own clock, tree by tree in turn."""
-    found: dict[str, list[float]] = {name: [] for name in trees}
+def time_runs(trees: dict[str, Path], folder: Path, updates: int, repeats: int) -> dict[str, list[tuple[float, float]]]:
+    """name of the tree -> of each `gurgeh train games=[tictactoe]`, tree by tree in turn, the seconds by its own clock
+    and the processor seconds of the whole process, its start included."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in trees}
     for number in range(repeats):
         for name, tree in trees.items():
             shutil.rmtree(folder / f"{name}-{number}", ignore_errors=True)
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
             subprocess.run(
                 [sys.executable, "-m", "gurgeh", "train", "--no-evaluation", "--runs", str(folder), "--name",
                  f"{name}-{number}", "games=[tictactoe]", f"schedule.updates={updates}", "monitor.enabled=false",
                  "logging.evaluate_every_updates=0", "logging.tensorboard=false"],
                 cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)}, check=True, stdout=subprocess.DEVNULL,
             )  # fmt: skip
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
             lines = (folder / f"{name}-{number}" / "metrics.jsonl").read_text().splitlines()
-            found[name].append(json.loads(lines[-1])["time"]["seconds"])
+            processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            found[name].append((json.loads(lines[-1])["time"]["seconds"], processor))
             print(name, found[name], flush=True)
     return found
 
@@ -257,8 +262,9 @@ def main() -> None:
     if args.runs:
         seconds = time_runs(trees, args.folder, args.runs, args.repeats)
         lines += ["", f"Whole runs, `gurgeh train games=[tictactoe] schedule.updates={args.runs}` without monitor and "
-                  "evaluation, seconds by the run's own clock, in turn:", ""]  # fmt: skip
-        lines += [f"- {name}: {', '.join(f'{s:.1f}' for s in times)}" for name, times in seconds.items()]
+                  "evaluation, in turn: seconds by the run's own clock (processor seconds of the process, its start "
+                  "included):", ""]  # fmt: skip
+        lines += [f"- {name}: {', '.join(f'{s:.1f} ({p:.1f})' for s, p in times)}" for name, times in seconds.items()]
     if args.out:
         args.out.write_text("\n".join(lines) + "\n")
 
