@@ -22,7 +22,7 @@ _CHUNK = 4096  # numbers that are stepped and averaged before the next: what bot
 _LANES = 64  # sums of squares side by side, in a fixed order
 
 
-Pairs = Sequence[tuple[nn.Parameter, Tensor]]  # (parameter, its average), contiguous float32 on the CPU
+Pairs = Sequence[tuple[nn.Parameter, Tensor | None]]  # (parameter, its average, if any), contiguous float32, on the CPU
 
 
 def descend_(optimizer: torch.optim.AdamW, table: np.ndarray, max_norm: float, decay: float) -> float:
@@ -43,7 +43,8 @@ def table_of(optimizer: torch.optim.AdamW, pairs: Pairs) -> np.ndarray:
     as none of these is put elsewhere."""
     rows = []
     for parameter, average in pairs:
-        gradient, lies = parameter.grad, [parameter.data_ptr(), average.data_ptr(), 0, 0, 0, 0, parameter.numel()]
+        gradient, follows = parameter.grad, 0 if average is None else average.data_ptr()
+        lies = [parameter.data_ptr(), follows, 0, 0, 0, 0, parameter.numel()]
         if gradient is not None:
             if not gradient.is_contiguous():
                 parameter.grad = gradient = gradient.contiguous()
@@ -119,4 +120,5 @@ def _descend_(table, clip, lr, weight_decay, beta1, beta2, epsilon, share):
                 _step_(weight, floats(row[_GRADIENT] + offset, count), floats(row[_MEAN] + offset, count),
                        floats(row[_SQUARE] + offset, count), clip, keep, first, second, rest, size, root,
                        np.float32(epsilon))  # fmt: skip
-            _follow_(floats(row[_AVERAGE] + offset, count), weight, share)
+            if row[_AVERAGE]:
+                _follow_(floats(row[_AVERAGE] + offset, count), weight, share)

@@ -11,6 +11,7 @@ V value bins, O outputs of the heads.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -205,10 +206,14 @@ class Step:
         self.all_by_hidden = [Held.of(h.view(-1, hidden)) for h, _ in hiddens]
 
     @torch.no_grad()
-    def run(self, latent: Tensor, aims: Aims, value_loss: float, reward_loss: float) -> Answer:
+    def run(
+        self, latent: Tensor, aims: Aims, value_loss: float, reward_loss: float,
+        beside: Callable[[Tensor], tuple[float, Tensor]] | None = None,
+    ) -> Answer:  # fmt: skip
         """Losses at `latent` [N, D] float32 and along the unrolled moves; writes the gradients of trunk, heads and
         embeddings, and returns that of the latent. Gradients into each earlier latent are halved (MuZero, appendix G);
-        the K unrolled positions together count as much as the first."""
+        the K unrolled positions together count as much as the first. beside: a further loss, weighted, and its gradient,
+        of the imagined latents [K, N, D]."""
         mm, steps, depth = torch.mm, self.steps, len(self.inward)
         torso, heads = self.torso, self.heads
         heads.read_()
@@ -243,6 +248,10 @@ class Step:
         mask_(self.by_activations.array, self.activations.array, torso.by_bias.array, True)
         mm(self.by_activations.tensor.T, self.read, out=torso.by_weight)
         mm(self.by_activations.tensor, torso.weight, out=self.by_read)
+        if beside is not None:
+            loss, gradient = beside(self.read.view(steps + 1, self.rows, -1)[1:])
+            total += loss
+            self.by_read[self.rows :].add_(gradient.view(-1, gradient.shape[2]))
         for k in reversed(range(steps)):
             gradient, first = self.by_latents[k + 1], k == steps - 1
             for b in reversed(range(depth)):

@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import nn
 
 from agents.adamw import Pairs, descend_, table_of
 from agents.batches import Batch, Sampler
+from agents.consistency import Consistency
 from agents.fused import Answer, Gradients, Step
 from agents.fused_encoders import Encoding
 from agents.network import MultiGameNetwork
@@ -37,14 +40,23 @@ class FusedUpdate:
         averaged: MultiGameNetwork,
         specs: Sequence[GameSpec],
         pairs: Pairs,
+        predictor: nn.Sequential | None = None,
     ):
-        """specs: the games of the batches, in their order; pairs: all parameters and their averages."""
+        """specs: the games of the batches, in their order; pairs: all parameters and their averages; predictor: of the
+        consistency loss, None without it."""
         self.config, self.pairs, self.names = config, pairs, [spec.name for spec in specs]
         self.scales = [float(network.tables.scale[network.games[name]]) for name in self.names]
         self.gradients: Gradients = {}
         self.sampler = Sampler(config, averaged, specs)
         self.encoding = Encoding(network, specs, config.batch, self.gradients)
         self.step = Step(network, config.batch * len(specs), config.unroll, self.gradients)
+        self.trained, self.consistency = pairs, None
+        if predictor is not None:
+            self.consistency = Consistency(
+                predictor, averaged, {spec: config.imagines(spec) for spec in specs}, config.batch, config.unroll,
+                config.consistency_loss, self.gradients,
+            )  # fmt: skip
+            self.trained = [*pairs, *((parameter, None) for parameter in predictor.parameters())]
         self.table: np.ndarray | None = None
         self._lies = self._addresses()
 
@@ -60,20 +72,24 @@ class FusedUpdate:
         """See `Sampler.draw`."""
         return self.sampler.draw(buffers, gamma, generator)
 
-    def backward(self, batch: Batch) -> Answer:
-        """Losses; the gradients lie in the parameters' `grad` then, None where a parameter had no part in them."""
-        for parameter, _ in self.pairs:
+    def backward(self, batch: Batch, copies: Sequence[int]) -> Answer:
+        """Losses; copies: of each game's replay buffer. The gradients lie in the parameters' `grad` then, None where a
+        parameter had no part in them."""
+        for parameter, _ in self.trained:
             parameter.grad = self.gradients.get(parameter)
         parts = [part.shown for part in batch.parts]
         latent = self.encoding.run(parts)
-        answer = self.step.run(latent, batch.aims, self.config.value_loss, self.config.reward_loss)
+        beside = None
+        if self.consistency is not None:
+            beside = functools.partial(self.consistency.run, batch.parts, copies, batch.aims)
+        answer = self.step.run(latent, batch.aims, self.config.value_loss, self.config.reward_loss, beside)
         self.encoding.back_(parts, answer.latent_gradient)
         return answer
 
     def descend(self, optimizer: torch.optim.AdamW, decay: float) -> float:
         """Clip, step, move the averages; returns the gradients' norm before."""
         if self.table is None or not self.encoding.fixed:
-            self.table = table_of(optimizer, self.pairs)
+            self.table = table_of(optimizer, self.trained)
         return descend_(optimizer, self.table, self.config.max_grad_norm, decay)
 
     def report(self, batch: Batch, answer: Answer) -> dict[str, dict[str, float]]:

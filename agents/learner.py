@@ -21,8 +21,9 @@ from agents.network import MultiGameNetwork, num_values, pad_last, to_relative
 from agents.replay import ReplayBuffer, Window
 from agents.support import decode, two_hot
 from agents.targets import make_targets
-from envs.game import GameSpec, Symmetries
+from envs.game import GameSpec, ObservationKind, Symmetries
 
+PICTURES = (ObservationKind.GRID, ObservationKind.PIXELS)
 MISSING_LOGIT = -1e9  # for actions that a row's game lacks
 
 
@@ -70,8 +71,9 @@ class LearnerConfig:
     """Weight of the value loss."""
     reward_loss: float = 1.0
     """Weight of the reward loss."""
-    consistency_loss: float = 0.0
-    """Weight of the latent consistency loss (Ye et al. 2021, EfficientZero); 0 leaves it out."""
+    consistency_loss: float = 2.0
+    """Weight of the latent consistency loss (Ye et al. 2021, EfficientZero) in games that are shown as grids or pixels:
+    what the model imagines against what was then seen. 0 leaves it out, and so does `unroll` 0."""
     symmetries: bool = True
     """Use the symmetries that a game declares as data augmentation."""
 
@@ -83,9 +85,11 @@ class LearnerConfig:
         at_least("learner", self, **counts, **amounts, **losses, search_share=0, final_lr_share=0)
         at_most("learner", self, **shares, weight_decay=10, updates_per_step=1e6, unroll=1000, n_step=100_000)
         at_most("learner", self, **dict.fromkeys(("value_loss", "reward_loss", "consistency_loss"), 1e6))
-        if self.consistency_loss and not self.unroll:
-            raise ValueError("learner.consistency_loss compares unrolled latents, and learner.unroll=0 unrolls none; "
-                             "set one of them to 0 and the other above")  # fmt: skip
+
+    def imagines(self, spec: GameSpec) -> bool:
+        """Whether there is a consistency loss for this game. Not for vectors, which are states as they are: with it
+        CartPole forgets what it had learnt (docs/learning.md)."""
+        return self.consistency_loss > 0 and self.unroll > 0 and spec.observation.kind in PICTURES
 
     @property
     def window(self) -> int:
@@ -231,7 +235,7 @@ class Learner:
 
     def _named_parameters(self) -> dict[str, nn.Parameter]:
         named = {f"network.{name}": parameter for name, parameter in self.network.named_parameters()}
-        if self.config.consistency_loss:
+        if self._imagining():
             named |= {f"predictor.{name}": parameter for name, parameter in self.predictor.named_parameters()}
         return named
 
@@ -349,23 +353,27 @@ class Learner:
             mover = -torch.log_softmax(logits, -1).gather(-1, distance[..., None])[..., 0] * both
         else:
             mover = torch.zeros_like(goes_on)
-        consistency = self._consistency(latents, samples) * both if self.config.consistency_loss else None
+        consistency = self._consistency(latents, samples) * both if self._imagining() else None
         with torch.no_grad():
             error = (decode(scalars[0, :, 0], network.bins) - value_target[0, :, 0]).abs()
         return Losses(policy, value * alive, reward[1:] * moved, continuation * moved, mover, consistency, error)
 
+    def _imagining(self) -> bool:
+        return any(self.config.imagines(spec) for spec in self.network.specs)
+
     def _consistency(self, latents: Tensor, samples: Sequence[Sample]) -> Tensor:
-        """[K, N] 1 - cosine of predicted and encoded next latents, the encoded side without gradient."""
-        steps = len(latents) - 1
-        with torch.no_grad():
-            seen = torch.cat(
-                [
-                    self.averaged.represent(s.spec.name, s.next_observation.flatten(0, 1)).unflatten(0, (-1, steps))
-                    for s in samples
-                ]
-            )
-        seen = seen.flatten(2).transpose(0, 1)
-        return 1.0 - F.cosine_similarity(self.predictor(latents[1:].flatten(2)), seen, dim=-1)
+        """[K, N] 1 - cosine of predicted and encoded next latents, the encoded side without gradient; 0 in rows of games
+        that have no such loss."""
+        steps, parts = len(latents) - 1, []
+        for sample, imagined in zip(samples, latents[1:].split([len(s.action) for s in samples], 1), strict=True):
+            if not self.config.imagines(sample.spec):
+                parts.append(imagined.new_zeros(imagined.shape[:2]))
+                continue
+            with torch.no_grad():
+                shown = self.averaged.represent(sample.spec.name, sample.next_observation.flatten(0, 1))
+            seen = shown.unflatten(0, (-1, steps)).flatten(2).transpose(0, 1)
+            parts.append(1.0 - F.cosine_similarity(self.predictor(imagined.flatten(2)), seen, dim=-1))
+        return torch.cat(parts, 1)
 
     def update(self, buffers: dict[str, ReplayBuffer], gamma: float, total_updates: int) -> dict[str, dict[str, float]]:
         """One step on a balanced batch; returns game -> head -> mean loss, and "all games"."""
@@ -391,7 +399,7 @@ class Learner:
         """The same for the networks of `_can_fuse`, in compiled passes between the matrix products."""
         fused = self.fused(buffers)
         batch = fused.draw(list(buffers.values()), gamma, self.generator)
-        answer = fused.backward(batch)
+        answer = fused.backward(batch, [buffer.copies for buffer in buffers.values()])
         norm = fused.descend(self.optimizer, self._decay())
         self.num_updates += 1
         for part in batch.parts:
@@ -405,11 +413,12 @@ class Learner:
         self._parameters()
         if self._fused is None or not self._fused.fits(list(buffers), self._averages):
             specs = [buffer.spec for buffer in buffers.values()]
-            self._fused = FusedUpdate(self.config, self.network, self.averaged, specs, self._averages)
+            predictor = self.predictor if self._imagining() else None
+            self._fused = FusedUpdate(self.config, self.network, self.averaged, specs, self._averages, predictor)
         return self._fused
 
     def _can_fuse(self) -> bool:
-        return self.config.unroll > 0 and not self.config.consistency_loss and can_fuse(self.network)
+        return self.config.unroll > 0 and can_fuse(self.network)
 
     def _row_weights(self, samples: Sequence[Sample]) -> Tensor:
         """[N] of each row's loss in the total: every game counts the same, however many rows it has."""

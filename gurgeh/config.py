@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from agents.acting import SearchConfig
 from agents.bounds import at_least
@@ -52,6 +53,25 @@ class LoggingConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class AdaptationConfig:
+    """How fast one game is learnt from given first weights; `gurgeh adapt` fills this in."""
+
+    arm: Literal["scratch", "pretrained", "single"] = "scratch"
+    """Where the first weights come from: nowhere, a run of several games, a run of one. They lie in RUN/initial."""
+    budget: int = 0
+    """Updates of a run from scratch, of which the shots are shares; 0: an ordinary run, which measures none."""
+    split: str = ""
+    """The split by family that this game is held out by, for the records."""
+    scores: bool = True
+    """Evaluate briefly at the shots and at the end, too; losses on the frozen set decide either way."""
+
+    def __post_init__(self) -> None:
+        at_least("adaptation", self, budget=0)
+        if self.arm != "scratch" and not self.budget:
+            raise ValueError(f"adaptation.arm={self.arm} needs adaptation.budget; gurgeh adapt sets both")
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
     """One run: one network on a growing set of games."""
 
@@ -77,6 +97,7 @@ class RunConfig:
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
     logging: LoggingConfig = dataclasses.field(default_factory=LoggingConfig)
+    adaptation: AdaptationConfig = dataclasses.field(default_factory=AdaptationConfig)
 
     def __post_init__(self) -> None:
         if not self.games:
@@ -88,5 +109,7 @@ class RunConfig:
             parse_goal(goal)
         check_stop(self.goals, self.schedule.stop_after_met, self.logging.evaluate_every_updates)
         Schedule(self.schedule, self.games)  # refuses times that do not fit the games
+        if self.adaptation.budget and (len(self.games) > 1 or not self.monitor.enabled):
+            raise ValueError("adaptation.budget is for one game and needs monitor.enabled; see gurgeh adapt")
         if self.threads < 1:
             raise ValueError(f"threads must be at least 1, found {self.threads}")

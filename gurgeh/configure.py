@@ -276,10 +276,15 @@ def _parse_value(kind: Any, text: str) -> Any:
         return text
     is_list = any(typing.get_origin(alternative) in (list, tuple) for alternative in kinds)
     if is_list and not null and not text.startswith("["):
-        entries = [part.strip() for part in _split(text) if part.strip()]
+        entries = split_list(text)
         entry_kind = next(typing.get_args(k)[0] for k in kinds if typing.get_origin(k) in (list, tuple))
         return [_parse_value(entry_kind, entry) for entry in entries]
     return parse_yaml(text)
+
+
+def split_list(text: str) -> list[str]:
+    """The entries of a list that is written with commas."""
+    return [part.strip() for part in _split(text) if part.strip()]
 
 
 def _split(text: str) -> list[str]:

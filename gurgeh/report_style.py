@@ -1,7 +1,7 @@
 """How the report looks; nothing is loaded from anywhere else."""
 
 CSS = """
-:root { color-scheme: light; --ink: #222; --soft: #5b6068; --line: #e2e4e8; --paper: #fff; --ground: #f5f6f8; }
+:root { color-scheme: light dark; --ink: #222; --soft: #5b6068; --line: #e2e4e8; --paper: #fff; --ground: #f5f6f8; }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--ground); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
@@ -19,7 +19,16 @@ figure { margin: 0; padding: 10px 10px 12px; background: var(--paper); border: 1
   border-radius: 6px; min-width: 0; }
 figure svg { display: block; width: 100%; height: auto; }
 figcaption { font-size: 13.5px; color: var(--soft); padding: 4px 6px 0; }
-figcaption span { white-space: nowrap; font-size: 12px; }
+figcaption span { font-size: 12.5px; }
+figcaption .marked { display: block; }
+figure:target, tr:target { outline: 2px solid #0b5cad; outline-offset: -1px; }
+section, figure, tr { scroll-margin-top: 8px; }
+.words b { color: var(--ink); }
+.notice { background: #fdf3d8; border: 1px solid #e3c878; border-radius: 6px; padding: 10px 14px; margin: 12px 0;
+  font-size: 15px; overflow-wrap: anywhere; }
+.notice ul { margin: 4px 0 0; padding-left: 20px; }
+.index td { white-space: normal; } .index td:last-child { min-width: 160px; }
+.events td { white-space: normal; } .events table { min-width: 980px; }
 a { color: #0b5cad; }
 .scroll { overflow-x: auto; background: var(--paper); border: 1px solid var(--line); border-radius: 6px;
   margin: 0 0 14px; }
@@ -33,5 +42,10 @@ summary { cursor: pointer; font-size: 15px; }
 pre { background: var(--paper); border: 1px solid var(--line); border-radius: 6px; padding: 12px; overflow-x: auto;
   font-size: 13px; }
 @media (max-width: 560px) { main { padding: 12px 12px 48px; } h1 { font-size: 24px; } th, td { padding: 6px 9px; } }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e8e8e8; --soft: #aab1ba; --line: #3a4048; --paper: #1e2228; --ground: #14171b; }
+  a { color: #7cb9f7; } .notice { background: #372e14; border-color: #6b5a22; }
+  figure { background: #fff; --soft: #5b6068; } figure a { color: #0b5cad; }
+}
 @media print { body { background: #fff; } figure, .scroll { break-inside: avoid; } }
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from gurgeh import report_html as html
-from gurgeh.report_data import RunData
+from gurgeh.figures import Marked
+from gurgeh.report_data import CALLED, RunData
 from monitor.events import standing
 from monitor.forgetting import backward_transfer, loss_matrix
 
@@ -83,41 +85,75 @@ def stage_table(run: RunData) -> str:
     return html.words(words) + html.fold("Frozen losses of the old games, then and now", html.table(names, rows))
 
 
-def event_table(run: RunData) -> str:
-    """What stands of the events; alarms that came to nothing are folded away, not left out."""
-    stand = standing(run.events)
-    found = [event for event in stand if event["status"] in ("confirmed", "confounded", "suspended")]
-    rest = [event for event in stand if event not in found]
+def event_table(run: RunData, places: Mapping[int, Sequence[tuple[str, str]]]) -> str:
+    """What stands of the events with links to the figures; alarms that came to nothing are folded away, not left out.
+
+    places: number of an event -> (id on the page, short name) of each picture in which it is marked.
+    """
+    called = run.called
+    rest = [event for event in standing(run.events) if event["status"] not in CALLED]
     words = (
         "Forgetting: a frozen loss at least 0.10 nat above its value at the last introduction, paired 95 % bound above "
         "0, for 0.15 decade; without correction for the number of heads and games. Drop: a sudden fall of at least "
         "0.10 nat and 5 standard deviations of the noise within a quarter of a decade, which held for 0.15 decade and "
         "which no mixture of decays explains (p against surrogates of the fitted null; q corrected over all series of "
-        "the run by Benjamini and Hochberg). Breakthrough: a drop that ends a plateau. Confounded: another entry of "
-        "the ledger lies within 0.05 decade. docs/monitor.md has the definitions and what was measured of their errors."
+        "the run by Benjamini and Hochberg). Breakthrough: a drop that ends a plateau. Sharing onset: two pillars "
+        "above every null at three checkpoints in a row. Confounded: another entry of the ledger lies within 0.05 "
+        "decade. Suspended: the representation was not healthy. docs/monitor.md has the definitions and what was "
+        "measured of their errors."
     )
-    nothing = "No rise, fall or forgetting was confirmed and no representation collapsed, by those definitions."
-    parts = [html.words(words), _events(found) if found else html.words(nothing)]
+    nothing = (
+        "No rise, fall, forgetting or sharing was confirmed and no representation collapsed, by those definitions."
+    )
+    parts = [html.words(words), _events(called, places) if called else html.words(nothing)]
     if rest:
         parts.append(
-            html.fold(f"{len(rest)} alarms that were rejected, or not decided when the run ended", _events(rest))
+            html.fold(
+                f"{len(rest)} alarms that were rejected, or not decided when the run ended",
+                _events([Marked(0, "", event) for event in rest], {}),
+            )
         )
     return "".join(parts)
 
 
-def _events(events: list[dict[str, Any]]) -> str:
+def _events(events: Sequence[Marked], places: Mapping[int, Sequence[tuple[str, str]]]) -> str:
     rows = []
-    for event in events:
+    for marked in events:
+        event = marked.record
         effect, test = event["effect"], event["test"]
-        size = _interval(effect["value"], effect["ci95"]) if effect["ci95"] else html.number(effect["value"])
+        size = _interval(effect["value"], effect["ci95"]) if effect.get("ci95") else html.number(effect["value"])
         near = ", ".join(f"{entry['kind']} at {entry['update']:,}" for entry in event["confounders"])
+        game = event["game"] if event["type"] != "sharing_onset" else f"{event['game']} and {event['other_game']}"
+        seen = places.get(marked.number, ())
+        where = (event["head"] or "").replace("_", " ")
+        where += f" ({event['stratum']})" if event["stratum"] != "all" else ""
+        p, q = (html.number(test.get(name)) for name in ("p", "q_bh"))
         rows.append([
-            f"{event['step']:,}", event["type"], event["status"], event["game"], event["head"] or "", event["stratum"],
-            f"{effect['name'].replace('_', ' ')} {size}", "" if test["p"] is None else html.number(test["p"]),
-            "" if test["q_bh"] is None else html.number(test["q_bh"]), (event["trigger"] or "").replace(":", " "), near,
+            marked.number or "", f"{event['step']:,}", event["type"].replace("_", " "), event["status"], game, where,
+            f"{effect['name'].replace('_', ' ')} {size}", _null_of(event), p, q,
+            html.Raw(", ".join(html.link(anchor, name) for anchor, name in seen) or "none"),
+            (event["trigger"] or "").replace(":", " ", 1), near,
         ])  # fmt: skip
-    names = ["update", "type", "status", "game", "head", "positions", "size", "p", "q", "after", "confounders"]
-    return html.table(names, rows)
+    names = ["no.", "update", "type", "status", "game", "head", "size", "null", "p", "q", "figures", "after",
+             "confounders"]  # fmt: skip
+    anchors = [marked.anchor for marked in events] if events and events[0].anchor else ()
+    return f'<div class="events">{html.table(names, rows, anchors)}</div>'
+
+
+NULLS = {  # of events whose records name none
+    "health": "its own reference",
+    "sharing_onset": "the worst of its nulls",
+}
+
+
+def _null_of(event: dict[str, Any]) -> str:
+    """What the event was held against, in few words."""
+    said = event["test"].get("null") or NULLS.get(event["type"], "")
+    if said.startswith("a non-negative mixture of decays"):
+        return "smooth learning"
+    if said.startswith("no change of the loss"):
+        return "no change"
+    return said if len(said) <= 60 else said[:57] + "..."
 
 
 def ledger_table(run: RunData) -> str:

@@ -22,6 +22,7 @@ from gurgeh.goals import Goal, parse_goal
 from gurgeh.live import Progress
 from gurgeh.rundir import RunDirectory
 from gurgeh.train import Trainer
+from monitor.adaptation import SCRATCH
 
 
 def train_session(args: argparse.Namespace) -> int:
@@ -40,7 +41,9 @@ def train_session(args: argparse.Namespace) -> int:
         if args.games:
             overrides.insert(0, f"games=[{args.games}]")
         config = load_config(RunConfig, files[0] if files else None, overrides)
-        _check_games(config)
+        if config.adaptation.arm != SCRATCH:
+            raise ValueError(f"adaptation.arm={config.adaptation.arm} needs first weights: begin it with gurgeh adapt")
+        check_games(config)
         run, step = _create(args, Path(files[0]).stem if files else "run", config), None
     with run:
         return _train(run, config, step, args)
@@ -75,12 +78,12 @@ def _resume(args: argparse.Namespace, overrides: list[str]) -> tuple[RunDirector
     config = load_config(RunConfig, old, overrides)
     if config.seed != run.config["seed"]:
         raise ValueError(f"seed belongs to the run ({run.config['seed']}); for another one start a new run")
-    _check_games(config)
+    check_games(config)
     run.lock()
     return run, config, step
 
 
-def _check_games(config: RunConfig) -> None:
+def check_games(config: RunConfig) -> None:
     """Refuse, before anything is written, what would fail later: games, buffers, goals and opponents."""
     found: dict[str, str] = {}
     handles = [registry.make(name) for name in config.games]
@@ -136,8 +139,24 @@ def _check_opponent(name: str, where: str) -> None:
 
 
 def _train(run: RunDirectory, config: RunConfig, step: int | None, args: argparse.Namespace) -> int:
+    finished, trainer = run_training(run, config, step)
+    if not finished:
+        print(f"stopped at update {trainer.state.updates} and saved; go on with: gurgeh train --resume {run.path}")
+        return 130
+    counts = f"{trainer.state.updates} updates, {trainer.state.env_steps:,} environment steps"
+    print(f"finished {counts} in {trainer.elapsed():.0f} s: {run.path}")
+    if args.no_evaluation:
+        return 0
+    from gurgeh.final import final_evaluation
+
+    return final_evaluation(run, config)
+
+
+def run_training(run: RunDirectory, config: RunConfig, step: int | None) -> tuple[bool, Trainer]:
+    """Train a locked run to its end, from the checkpoint of `step` or (None) from nothing: (whether it got there, the
+    closed trainer). Ctrl-C and SIGTERM save a checkpoint and end it early."""
     saved = None
-    if args.resume and step is not None:
+    if step is not None:
         step, saved = run.load_checkpoint(step)
     with Progress(title=run.path.name) as progress:
         trainer = Trainer(run, config, progress, step)
@@ -153,16 +172,7 @@ def _train(run: RunDirectory, config: RunConfig, step: int | None, args: argpars
                 finished = trainer.train(lambda: bool(interrupted))
         finally:
             trainer.close()
-    if not finished:
-        print(f"stopped at update {trainer.state.updates} and saved; go on with: gurgeh train --resume {run.path}")
-        return 130
-    counts = f"{trainer.state.updates} updates, {trainer.state.env_steps:,} environment steps"
-    print(f"finished {counts} in {trainer.elapsed():.0f} s: {run.path}")
-    if args.no_evaluation:
-        return 0
-    from gurgeh.final import final_evaluation
-
-    return final_evaluation(run, config)
+    return finished, trainer
 
 
 @contextmanager

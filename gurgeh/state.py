@@ -90,7 +90,7 @@ class TrainingState:
         environment = handle.environment(copies, label_seed(config.seed, "environment", spec.name) % 2**31)
         rules = rules_of(handle, config.search)
         buffer = ReplayBuffer(
-            spec, copies, config.replay, config.learner.window, config.learner.consistency_loss > 0,
+            spec, copies, config.replay, config.learner.window, config.learner.imagines(spec),
             rules if config.learner.reanalyse else None,
         )  # fmt: skip
         novelty = None

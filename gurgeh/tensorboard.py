@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from monitor.records import EVENT, HEALTH, LOSS, SHARING
+
 
 class ScalarWriter:
     """Writes scalars into a new event file in `folder`.
@@ -42,6 +44,24 @@ class ScalarWriter:
         if event.summary.value:
             self._write(event)
 
+    def add_monitor(self, update: int, record: Mapping[str, Any]) -> None:
+        """Write what a record of the monitor says at `update`: its scalars, and an event also as text.
+
+        An event is written where it was found, not where it began, which may lie before a checkpoint that the run is
+        resumed from; its text says both.
+        """
+        event = self._event(step=update)
+        for tag, value in monitor_scalars(record):
+            event.summary.value.add(tag=tag, simple_value=value)
+        if record["schema"] == EVENT:
+            said = event.summary.value.add(tag="monitor/events")
+            said.metadata.plugin_data.plugin_name = "text"
+            said.tensor.dtype = 7  # DT_STRING
+            said.tensor.tensor_shape.dim.add(size=1)
+            said.tensor.string_val.append(event_text(record).encode())
+        if event.summary.value:
+            self._write(event)
+
     def _write(self, event: Any) -> None:
         event.wall_time = time.time()
         self._writer.write(event.SerializeToString())
@@ -65,6 +85,45 @@ def scalars(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, floa
         elif tag not in ("step", "update") and _is_number(value):
             found.append((tag, float(value)))
     return found
+
+
+def monitor_scalars(record: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """(tag, value) of what the report draws of a record of the monitor; of the ledger and of other subsets nothing."""
+    schema, found = record["schema"], {}
+    if schema == LOSS and record["subset"] in ("small", "full"):
+        where = "loss" if record["subset"] == "small" else "loss_whole_set"
+        found = {f"{where}/{record['game']}/{head}": part.get("mean") for head, part in record["losses"].items()}
+    elif schema == HEALTH:
+        names = ("effective_rank", "dormant", "latent_norm")
+        found = {f"health/{record['game']}/{name}": record[name] for name in names}
+    elif schema == SHARING:
+        where = f"sharing/{record['game']}+{record['other_game']}/{record['measure']}"
+        excess, index = record["excess"] or {}, record["index"] or {}
+        null = (record["nulls"].get(excess.get("null")) or {}).get("mean")
+        found = {
+            f"{where}/value": record["value"], f"{where}/worst_null": null, f"{where}/ceiling": record["ceiling"],
+            f"{where}/excess": excess.get("value"), f"{where}/excess_low": excess.get("low"),
+            f"{where}/index": index.get("value"), f"{where}/index_low": index.get("low"),
+        }  # fmt: skip
+    elif schema == EVENT:
+        where = f"{record['type']}/{record['game']}" + (f"/{record['head']}" if record["head"] else "")
+        found = {f"event_size/{where}/{record['stratum']}/{record['status']}": record["effect"]["value"]}
+    return [(f"monitor/{tag}", float(value)) for tag, value in found.items() if _is_number(value)]
+
+
+def event_text(event: Mapping[str, Any]) -> str:
+    """An event in one line, for TensorBoard's page of texts (Markdown)."""
+    effect, test = event["effect"], event["test"]
+    other = f" and {event['other_game']}" if event["type"] == "sharing_onset" else ""
+    head = "".join(
+        f", {part}" for part in (event["head"], event["stratum"] if event["stratum"] != "all" else None) if part
+    )
+    size = "" if effect["value"] is None else f": {effect['name']} {effect['value']:.3g}"
+    if effect["ci95"]:
+        size += f" [{effect['ci95'][0]:.3g}, {effect['ci95'][1]:.3g}]"
+    null = f"; null: {test['null']}" if test.get("null") else ""
+    words = f"{event['status']} {event['type']} of {event['game']}{other}{head} at update {event['step']}{size}{null}"
+    return words.replace("_", r"\_").replace("<", "&lt;")
 
 
 def _is_number(value: Any) -> bool:

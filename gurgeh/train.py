@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gurgeh
+from agents.flops import num_parameters
 from agents.reanalyse import reanalyse_
 from agents.selfplay import EndedEpisodes, begin_step, finish_step
 from gurgeh.beside import Beside
@@ -18,6 +19,7 @@ from gurgeh.brief import brief_evaluation
 from gurgeh.config import RunConfig
 from gurgeh.configure import to_dict
 from gurgeh.goals import judge_brief, parse_goal
+from gurgeh.initial import Initial, describe_split, read_initial
 from gurgeh.live import GameRow, Progress, Snapshot
 from gurgeh.measure import measure
 from gurgeh.rundir import RunDirectory, versions
@@ -25,10 +27,11 @@ from gurgeh.state import TrainingState
 from gurgeh.tensorboard import ScalarWriter
 from gurgeh.validation import FrozenSet, build_frozen_set, frozen_path, load_frozen_set, save_frozen_set
 from monitor import Monitor
+from monitor.adaptation import SCRATCH, point, points, shots
 
 RECENT = 100  # self-play episodes in a game's running score
 # Sections that training does not notice; a game that joins and a rate that jumps have entries of their own.
-UNTRAINED = ("games", "goals", "schedule", "monitor", "evaluation", "checkpoint", "logging")
+UNTRAINED = ("games", "goals", "schedule", "monitor", "evaluation", "checkpoint", "logging", "adaptation")
 UNROLL = 5  # moves that frozen validation positions are followed along
 
 
@@ -50,9 +53,13 @@ class Trainer:
         self.state = TrainingState(config)
         digest = hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()
         self.monitor = Monitor(
-            config.monitor, emit=run.append, run=run.path.name, seed=config.seed,
+            config.monitor, emit=self.record, run=run.path.name, seed=config.seed,
             versions={"code": gurgeh.__version__, "config": digest},
         )  # fmt: skip
+        self.first: Initial | None = None  # weights to begin with
+        if config.adaptation.arm != SCRATCH:
+            self.first = read_initial(run.path, config.network)
+        self.points = frozenset(points(config.adaptation.budget))  # updates at which adaptation is measured
         self.frozen: dict[str, FrozenSet] = {}
         # Without a model that is trained there is nothing to follow moves with.
         self.measure = measure(self.state.network, self.frozen, UNROLL if config.learner.unroll else 0)
@@ -109,6 +116,8 @@ class Trainer:
             state.update_novelty(buffers)
             self.note_losses(report)
             self.watch()
+            if state.updates in self.points:
+                self.measure_adaptation()
             if state.updates % config.logging.every_updates == 0:
                 self.log()
             if config.logging.evaluate_every_updates and state.updates % config.logging.evaluate_every_updates == 0:
@@ -139,6 +148,8 @@ class Trainer:
         state, config = self.state, self.config
         game = state.add_game(name)
         spec = game.handle.spec
+        if self.first is not None:
+            self.first.begin(state.learner.network, state.learner.averaged)
         state.schedule.join(name, state.updates)
         if config.monitor.enabled:
             frozen = build_frozen_set(game.handle, config.monitor.set_size, UNROLL, config.seed)
@@ -153,6 +164,8 @@ class Trainer:
             {"game": spec.name, "made_from": name, "version": spec.version, "family": spec.family,
              "update": state.updates, "env_steps": state.env_steps},
         )  # fmt: skip
+        if state.updates in self.points:
+            self.measure_adaptation()
         how = ""
         if config.search.model == "rules":
             how = "its rules" if game.collector.rules else "the learned model, having no exact rules"
@@ -174,6 +187,30 @@ class Trainer:
             sampling_weights={name: 1.0 for name in state.games},
         )
         self.monitor.observe(state.updates, state.env_steps, self.measure)
+
+    def measure_adaptation(self) -> None:
+        """A point of the curve of an adaptation run: the whole frozen set, and at the shots a short evaluation."""
+        state, config = self.state, self.config
+        name, game = next(iter(state.games.items()))
+        spec, update = game.handle.spec, state.updates
+        undefined = None if self.first is None else self.first.zero_shot(spec)
+        losses, scores = {}, {}
+        if update or not undefined:
+            losses = self.measure.losses(name, config.monitor.set_size)
+            if config.adaptation.scores and update in (0, *shots(config.adaptation.budget), config.adaptation.budget):
+                player = state.player(name, config.evaluation.simulations)
+                seed, episodes = config.seed + update, config.logging.evaluate_episodes
+                scores = brief_evaluation(game.handle, player, episodes, seed, config.evaluation)
+        frozen = self.frozen[name]
+        head = {
+            "run": self.run.path.name, "seed": config.seed, "update": update, "env_steps": state.env_steps,
+            "game": name, "version": spec.version, "arm": config.adaptation.arm,
+            "source": None if self.first is None else self.first.origin, "budget": config.adaptation.budget,
+            "zero_shot": undefined, "targets": frozen.targets, "frozen_set": frozen.hash,
+            "parameters": num_parameters(state.network), "code": gurgeh.__version__,
+            "split": describe_split(config.adaptation.split),
+        }  # fmt: skip
+        self.run.append("adaptation", point(head, losses, scores))
 
     def note_episodes(self, ended: dict[str, EndedEpisodes]) -> None:
         """Count moves and keep the newest returns of self-play."""
@@ -247,6 +284,12 @@ class Trainer:
         """Mean losses of a game since the last line of metrics, over the updates that it took part in."""
         sums = self._sums.get(group, {"updates": 0})
         return {head: value / sums["updates"] for head, value in sums.items() if head != "updates"}
+
+    def record(self, stream: str, record: dict[str, Any]) -> None:
+        """A record of the monitor: to its stream, and what it says in numbers to TensorBoard."""
+        self.run.append(stream, record)
+        if self.board is not None:
+            self.board.add_monitor(self.state.updates, record)
 
     def show(self, record: dict[str, Any]) -> None:
         """What a person sees of a line of metrics."""

@@ -9,8 +9,13 @@ from typing import Any
 
 LOSS, HEALTH, LEDGER, EVENT = "monitor.loss/1", "monitor.health/1", "monitor.ledger/1", "monitor.event/1"
 SHARING = "monitor.sharing/1"
-STREAMS = {LOSS: "monitor", HEALTH: "monitor", SHARING: "monitor", LEDGER: "ledger", EVENT: "events"}
-"""The stream, that is the file RUN/STREAM.jsonl, in which the records of a schema are."""
+ADAPTATION, TRANSFER, MATRIX = "monitor.adaptation/1", "monitor.transfer/1", "monitor.transfer_matrix/1"
+AGGREGATE, LEARNING_CURVE, SEQUENCE = "monitor.aggregate/1", "monitor.learning_curve/1", "monitor.sequence/1"
+SCALING, PROBABILITY, ARCHITECTURES = "monitor.scaling/1", "monitor.probability/1", "monitor.architectures/1"
+STREAMS = {LOSS: "monitor", HEALTH: "monitor", SHARING: "monitor", LEDGER: "ledger", EVENT: "events",
+           ADAPTATION: "adaptation"}  # fmt: skip
+"""The stream, that is the file RUN/STREAM.jsonl, in which the records of a schema are; those over several runs have
+none: they are found again from the runs' own (docs/transfer.md)."""
 
 EVENT_TYPES = (
     "rise", "plateau", "drop", "breakthrough", "knee", "sharing_onset", "meta_onset", "forgetting", "health",
@@ -43,6 +48,44 @@ FIELDS: dict[str, dict[str, Any]] = {
     },
     LEDGER: _COMMON
     | {"kind": str, "game": (str, type(None)), "before": object, "after": object, "confounder": bool, "note": str},
+    ADAPTATION: {
+        "run": str, "seed": int, "update": int, "env_steps": int, "game": str, "version": int, "arm": str,
+        "source": (dict, type(None)), "budget": int, "share": _NUMBER, "shot": bool, "zero_shot": (str, type(None)),
+        "targets": str, "frozen_set": str, "losses": dict, "scores": dict, "parameters": int,
+        "split": (dict, type(None)), "code": str,
+    },
+    TRANSFER: {
+        "game": str, "series": str, "unit": str, "budget": int, "source": dict, "nearest": (dict, type(None)),
+        "seeds": list, "zero_shot": (str, type(None)), "threshold": dict, "curve": list, "scratch_curve": list,
+        "nearest_curve": (list, type(None)), "against_scratch": dict, "against_nearest": (dict, type(None)),
+    },
+    MATRIX: {
+        "series": str, "from": list, "to": list, "mean": list, "low": list, "high": list, "certain": list, "seeds": int,
+        "cells": int, "level": float, "refused": (str, type(None)),
+    },
+    AGGREGATE: {
+        "series": str, "source": dict, "games": list, "seeds": int, "iqm": dict, "better_than_scratch": dict,
+        "better_than_nearest": dict,
+    },
+    LEARNING_CURVE: {
+        "series": str, "points": list, "thresholds": dict, "runs": int, "beta": dict, "progress_ratio": dict,
+    },
+    SEQUENCE: {
+        "run": str, "seed": int, "update": int, "series": str, "games": list, "results": list, "untrained": list,
+        "backward_transfer": dict, "forward_transfer": dict, "forgetting": dict, "continual_world": dict,
+    },
+    SCALING: {
+        "series": str, "games": list, "architecture": str, "size": str, "data": str, "points": list, "fit": dict,
+        "held_out": dict, "break": dict, "refused": (str, type(None)),
+    },
+    PROBABILITY: {
+        "outcome": str, "points": list, "at_size": _NUMBER, "k50": dict, "per_doubling": (*_NUMBER, type(None)),
+        "per_tenfold": (*_NUMBER, type(None)), "curve": list, "refused": (str, type(None)),
+    },
+    ARCHITECTURES: {
+        "series": str, "games": list, "one": str, "other": str, "flops": str, "overlap": (list, type(None)),
+        "exponents": dict, "difference": dict, "points": list, "frontier": dict, "refused": (str, type(None)),
+    },
     EVENT: {
         "id": str, "run": str, "seed": int, "type": str, "status": str, "game": str, "other_game": (str, type(None)),
         "head": (str, type(None)), "stratum": str, "trigger": (str, type(None)), "step": int,

@@ -255,6 +255,106 @@ def find_break(size: np.ndarray, data: np.ndarray, loss: np.ndarray, configurati
     return Break(accepted, place, gain, errors[0], errors[1])
 
 
+# -- architectures at matched compute -----------------------------------------------------------------------------
+
+GRID = 9  # amounts of compute at which frontiers are compared, evenly spaced in their logarithm
+FEWEST_CONFIGURATIONS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Frontier:
+    """The lowest loss that an architecture reaches at each amount of compute, and how fast it falls."""
+
+    compute: np.ndarray  # [GRID]
+    loss: np.ndarray  # [GRID]; NaN where no configuration was measured at that much compute
+    exponent: Interval  # minus the slope of log loss against log compute
+
+
+@dataclasses.dataclass(frozen=True)
+class Matched:
+    """Two architectures over the compute that both were trained with."""
+
+    one: Frontier
+    other: Frontier
+    difference: Interval  # exponent of one less that of the other; above 0: one gains more from compute
+
+
+def _log_frontier(curves: Sequence[tuple[np.ndarray, np.ndarray]], grid: np.ndarray) -> np.ndarray:
+    """[GRID] smallest log loss of curves (log compute [n], log loss [n]) between whose ends a grid point lies."""
+    inside = [
+        np.where((grid >= x[0] - 1e-9) & (grid <= x[-1] + 1e-9), np.interp(grid, x, y), np.nan) for x, y in curves
+    ]
+    return np.where(np.isfinite(inside).any(0), np.nanmin([*inside, np.full_like(grid, np.inf)], 0), np.nan)
+
+
+def _slope(grid: np.ndarray, frontier: np.ndarray) -> float:
+    """Minus the least-squares slope over the grid points that are known; NaN for fewer than 3."""
+    known = np.isfinite(frontier)
+    return -float(np.polyfit(grid[known], frontier[known], 1)[0]) if known.sum() >= 3 else math.nan
+
+
+def _curves(compute: np.ndarray, loss: np.ndarray, configuration: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Per configuration (log compute rising [n], mean log loss over its runs [n])."""
+    curves = []
+    for name in dict.fromkeys(configuration.tolist()):
+        mine = configuration == name
+        places, at = np.unique(compute[mine], return_inverse=True)
+        mean = np.bincount(at, np.log(loss[mine])) / np.bincount(at)
+        curves.append((np.log(places), mean))
+    return curves
+
+
+def matched_compute(
+    one: tuple[np.ndarray, np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray, np.ndarray],
+    generator: np.random.Generator, level: float = 0.95,
+) -> Matched:  # fmt: skip
+    """Compare two architectures, each (compute [n] in FLOPs, loss [n], configuration [n]), at the same compute.
+
+    For each: the lowest loss of any configuration at each of 9 amounts of compute that both reach (runs of one
+    configuration are averaged, between measurements linear in logarithms), and the slope of its logarithm: a local
+    exponent over that range, with no floor taken off. Percentile intervals from configurations drawn anew. Raises
+    UndefinedError for fewer than 4 configurations of either, losses or compute not above 0, or too little overlap.
+    """
+    curves = []
+    for compute, loss, configuration in (one, other):
+        compute, loss = np.asarray(compute, np.float64), np.asarray(loss, np.float64)
+        if not (np.isfinite(compute).all() and (compute > 0).all() and np.isfinite(loss).all() and (loss > 0).all()):
+            raise UndefinedError("compute and losses must be finite and above 0")
+        curves.append(_curves(compute, loss, np.asarray(configuration)))
+        if len(curves[-1]) < FEWEST_CONFIGURATIONS:
+            raise UndefinedError(
+                f"{len(curves[-1])} configurations of an architecture; an exponent's interval needs at least "
+                f"{FEWEST_CONFIGURATIONS} sizes of each"
+            )
+    low = max(min(x[0] for x, _ in group) for group in curves)
+    high = min(max(x[-1] for x, _ in group) for group in curves)
+    if high - low < math.log(3):
+        raise UndefinedError(
+            f"both architectures were trained with {math.exp(low):.3g} to {math.exp(high):.3g} FLOPs only; exponents "
+            "need an overlap of a factor of 3 at least"
+        )
+    grid = np.linspace(low, high, GRID)
+    best = [_log_frontier(group, grid) for group in curves]
+    draws = np.array([
+        [_slope(grid, _log_frontier([group[i] for i in generator.integers(len(group), size=len(group))], grid))
+         for group in curves]
+        for _ in range(RESAMPLINGS)
+    ])  # fmt: skip
+    draws = draws[np.isfinite(draws).all(1)]
+    if len(draws) < RESAMPLINGS // 2:
+        raise UndefinedError("most draws of the configurations do not cover the overlap; train more sizes")
+    slopes = [_slope(grid, frontier) for frontier in best]
+
+    def interval(value: float, values: np.ndarray) -> Interval:
+        ends = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+        return Interval(value, float(ends[0]), float(ends[1]))
+
+    found = [
+        Frontier(np.exp(grid), np.exp(frontier), interval(slopes[i], draws[:, i])) for i, frontier in enumerate(best)
+    ]
+    return Matched(found[0], found[1], interval(slopes[0] - slopes[1], draws[:, 0] - draws[:, 1]))
+
+
 # -- from which number of games on --------------------------------------------------------------------------------
 
 

@@ -55,13 +55,16 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"--every must be above 0 seconds, found {args.every}")
         return follow(path, args.json, args.every, args.falls)
     answers = [judge(folder, args.falls) for folder in folders or [path]]
+    together = judge_folder(path, folders) if folders else {"events": []}
     if args.json:
-        print(json.dumps({"runs": answers} if folders else answers[0], indent=1))
+        print(json.dumps({"runs": answers, "transfer": together} if folders else answers[0], indent=1))
     else:
         print("\n\n".join("\n".join(text(answer)) for answer in answers))
         if folders:
             print("\n" + "\n".join(over_runs(answers)))
-    return max(answer["exit_code"] for answer in answers)
+            for event in together["events"]:
+                print(f"  update {event['step']:>9,}  {describe(event)}  ({event['run']})")
+    return max(*(answer["exit_code"] for answer in answers), exit_code(together["events"]))
 
 
 def judge(path: Path, falls: bool = False) -> dict[str, Any]:
@@ -96,6 +99,26 @@ def judge(path: Path, falls: bool = False) -> dict[str, Any]:
         "run": directory.path.name, "update": measured[-1]["update"], "env_steps": measured[-1]["env_steps"],
         "exit_code": exit_code(events), "identical": identical, "events": events, "ledger": ledger,
     }  # fmt: skip
+
+
+def judge_folder(path: Path, folders: list[Path]) -> dict[str, Any]:
+    """What runs of a folder show together of transfer (docs/transfer.md): records, events, identical (to those that
+    gurgeh adapt left in the folder; None where it did not)."""
+    from gurgeh.transfer_data import adaptation_records, behaviour_of, series_of, stored_events
+
+    adapting = [folder for folder in folders if (folder / "adaptation.jsonl").exists()]
+    records, events = adaptation_records(adapting)
+    stored, identical = stored_events(path), None
+    if stored is not None:
+        identical = json.loads(json.dumps(events)) == stored
+        if not identical:
+            print(
+                f"gurgeh: warning: the {len(events)} events of adaptation found again are not the {len(stored)} of "
+                f"{path / 'events.jsonl'}; the study or the program changed since",
+                file=sys.stderr,
+            )
+    more, onsets = behaviour_of(folders, series_of(folders))
+    return {"records": [*records, *more], "events": [*events, *onsets], "identical": identical}
 
 
 def _runs_in(path: Path) -> list[Path]:

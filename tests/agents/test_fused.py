@@ -1,5 +1,7 @@
 """The written-out gradients against autograd's."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -26,7 +28,7 @@ def learner_of(names, network=None, config=SMALL, updates=12):
         nets[1].requires_grad_(False)
         play = SelfPlayConfig(copies=8)
         collectors[handle.spec.name] = Collector(handle.spec, handle.environment(8, 0), play, 3)
-        buffers[handle.spec.name] = ReplayBuffer(handle.spec, 8, ReplayConfig(), config.window)
+        buffers[handle.spec.name] = ReplayBuffer(handle.spec, 8, ReplayConfig(), config.window, config.imagines(handle.spec))
     for _ in range(30):
         collect_step(nets[1], collectors, buffers, ValueScales(), SearchConfig(simulations=2))
     for _ in range(updates):
@@ -40,13 +42,14 @@ def gradients(learner, buffers, state, fused):
     learner.optimizer.zero_grad(set_to_none=True)
     if fused:
         update = learner.fused(buffers)
-        answer = update.backward(update.draw(list(buffers.values()), 0.99, learner.generator))
+        batch = update.draw(list(buffers.values()), 0.99, learner.generator)
+        answer = update.backward(batch, [buffer.copies for buffer in buffers.values()])
         heads = [torch.from_numpy(part) for part in answer.losses]
         losses = Losses(*heads[:2], *(part[1:] for part in heads[2:]), None, torch.from_numpy(answer.value_error))
         total = answer.total
     else:
         losses, total = learner._backward(learner.sample(buffers, 0.99)[0])
-    return losses, total, {name: weight.grad for name, weight in learner.network.named_parameters()}
+    return losses, total, {name: weight.grad for name, weight in learner._named_parameters().items()}
 
 
 @pytest.mark.parametrize(
@@ -57,18 +60,18 @@ def gradients(learner, buffers, state, fused):
         (["connect_four", "hex:9"], NetworkConfig(width=16, hidden=24, channels=4)),  # 81 actions: two policy blocks
     ],
 )
-def test_same_losses_and_gradients_as_autograd(games, network):
-    learner, buffers = learner_of(games, network)
+@pytest.mark.parametrize("consistency", [0.0, 0.7])
+def test_same_losses_and_gradients_as_autograd(games, network, consistency):
+    learner, buffers = learner_of(games, network, dataclasses.replace(SMALL, consistency_loss=consistency))
     assert can_fuse(learner.network)
     state = learner.generator.get_state()
     expected, total, wanted = gradients(learner, buffers, state, fused=False)
     found, fused_total, got = gradients(learner, buffers, state, fused=True)
     assert fused_total == pytest.approx(total, rel=1e-5)
-    for name in expected._fields:
+    for name in set(expected._fields) - {"consistency"}:  # which the total and the gradients show
         one, other = getattr(expected, name), getattr(found, name)
-        assert (one is None) == (other is None)
-        if one is not None:
-            torch.testing.assert_close(other, one.detach(), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(other, one.detach(), rtol=1e-4, atol=3e-5)
+    assert any(name.startswith("predictor") for name in wanted) == (consistency > 0)
     assert any(weight is not None and weight.abs().max() > 1e-3 for weight in wanted.values())
     for name, weight in wanted.items():
         assert (weight is None) == (got[name] is None), name

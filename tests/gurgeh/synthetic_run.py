@@ -1,5 +1,6 @@
 """A run directory with planted curves, made by the real monitor: what the report and `gurgeh monitor` are tested on."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -47,10 +48,14 @@ class Curves:
         return {"trunk.0": np.where(silent, 0.0, np.abs(np.random.default_rng(6).normal(size=(256, 40)))[:size])}
 
 
-def make_run(path: Path, games: dict[str, int] = GAMES, last: int = 5000, forget: bool = True) -> Path:
-    """A run at `path` with metrics, ledger, monitor, events and evaluations; returns `path`."""
+def make_run(
+    path: Path, games: dict[str, int] = GAMES, last: int = 5000, forget: bool = True, falls: bool = True
+) -> Path:  # fmt: skip
+    """A run at `path` with metrics, ledger, monitor, events and evaluations; returns `path`. falls: look for them,
+    which takes most of the time."""
     with RunDirectory.create(path, {"seed": 7, "games": list(games), "learner": {"lr": 0.002}}) as run:
-        monitor = Monitor(CONFIG, run.append, path.name, 7, {"code": "0.1.0", "config": "0" * 64})
+        config, versions = dataclasses.replace(CONFIG, falls=falls), {"code": "0.1.0", "config": "0" * 64}
+        monitor = Monitor(config, run.append, path.name, 7, versions)
         curves = Curves(games, forget)
         measure = Measure(curves.losses, lambda game, size: np.arange(size) % 3, curves.latents, curves.activations)
         for update in range(0, last + 1, 10):

@@ -4,47 +4,15 @@ import json
 import re
 import shutil
 import xml.etree.ElementTree as ElementTree
-from html.parser import HTMLParser
 
 import pytest
+from report_page import Page, assert_honest, figure
 from synthetic_run import make_run
 
 from gurgeh import cli
-from gurgeh.report import write_report
+from gurgeh.report import Options, write_report
 
 GAMES = {"tictactoe": 0, "CartPole-v1": 800, "evil <b>&": 2000}
-
-
-class Page(HTMLParser):
-    """Tags in order, the text of table cells by row, and every address that the page mentions."""
-
-    VOID = ("meta", "link", "br", "img")
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.open, self.tags, self.rows, self.addresses = [], [], [], []
-        self.feed(text)
-        assert not self.open, f"never closed: {self.open}"
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-        self.addresses += [value for name, value in attributes if name in ("href", "src", "xlink:href")]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_startendtag(self, tag, attributes):
-        self.tags.append(tag)
-
-    def handle_data(self, data):
-        if "td" in self.open or "th" in self.open:
-            self.rows[-1][-1] += data
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +22,78 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(run):
-    return write_report([run])
+    return write_report([run], options=Options(figures=run / "report" / "figures"))
 
 
 def test_the_page_is_well_formed_and_needs_no_network(page, run):
     assert page == run / "report" / "index.html"
     text = page.read_text()
     found = Page(text)
-    assert not re.search(r"@import|url\(\s*['\"]?http|<script|<iframe", text)
+    assert not re.search(r"@import|url\(\s*['\"]?(http|//)|<script|<iframe|<metadata", text)
+    assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in text
+    assert not [address for address in found.addresses if re.match(r"[a-z]+:|//", address) and address != "data:,"]
     local = [address for address in found.addresses if not address.startswith(("#", "data:"))]
     assert local
     assert all((page.parent / address).exists() for address in local), local
-    assert found.tags.count("svg") == 6 + 2 + 2  # two a game, one an introduction, rank and dormancy
+    # Losses: two a game; aligned: one a game, one an introduction; rank and dormancy.
+    assert found.tags.count("svg") == 6 + 3 + 2 + 2
+
+
+def test_every_link_on_the_page_leads_somewhere_and_no_id_is_there_twice(page):
+    found = Page(page.read_text())
+    assert len(found.ids) == len(set(found.ids))
+    inside = {address[1:] for address in found.addresses if address.startswith("#")}
+    assert inside
+    assert inside <= set(found.ids)
+
+
+def test_losses_stand_beside_smooth_learning_with_their_events(page):
+    section = figure(page.read_text(), 1)
+    assert_honest(section)
+    heads = next(picture for picture in section.pictures if picture.anchor == "loss-tictactoe-heads")
+    assert {"null-policy", "null-value", "null-reward", "null-continuation"} <= set(heads.marks)
+    assert "outside them lie policy" in heads.caption
+    assert {mark for mark in heads.marks if mark.startswith("introduction")} == {
+        "introduction-CartPole-v1", "introduction-evil__b__",
+    }  # fmt: skip
+    assert heads.events
+    assert {f"event-{anchor[6:]}" for anchor in heads.events} <= set(heads.marks)
+
+
+def test_what_came_after_an_introduction_stands_beside_no_change(page):
+    section = figure(page.read_text(), 2)
+    assert_honest(section)
+    change = next(picture for picture in section.pictures if picture.anchor == "change-after-evil__b__")
+    assert {"null-unchanged", "threshold"} <= set(change.marks)
+    rows = {row[0]: row for row in Page(page.read_text()).rows}
+    forgotten = [anchor for anchor in change.events if rows[anchor.removeprefix("event-")][2] == "forgetting"]
+    assert len(forgotten) == 7, "policy, value, dynamics_1 to dynamics_5"
+
+
+def test_every_event_is_in_the_table_with_its_null_and_links_to_its_figures(page, run):
+    text = page.read_text()
+    live = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    called = {e["id"] for e in live if e["status"] in ("confirmed", "confounded", "suspended")}
+    rows = re.findall(r'<tr id="event-(\d+)">(.*?)</tr>', text)
+    assert [int(number) for number, _ in rows] == list(range(1, len(called) + 1))
+    for number, row in rows:
+        cells = re.findall(r"<td>(.*?)</td>", row)
+        assert cells[7], f"event {number} has no null: {cells}"
+        links = re.findall(r'href="#figure-([^"]+)"', cells[10])
+        assert links, f"event {number} is in no figure: {cells}"
+        for link in links:
+            assert f'id="{link}.event-{number}"' in text
+    assert '<a xlink:href="#event-1"' in text, "numbers in the pictures lead to the table"
+
+
+def test_what_the_data_does_not_support_is_said_with_what_would_be_needed(page):
+    text = page.read_text()
+    for number, needed in ((3, "monitor.sharing=true"), (4, "monitor.sharing=true"), (5, "gurgeh adapt"),
+                           (6, "5 seeds"), (7, "4 sizes"), (8, "--arena")):  # fmt: skip
+        section = figure(text, number)
+        assert not section.pictures
+        assert "Not here." in section.text
+        assert needed in section.text, section.text
 
 
 def test_names_are_escaped(page):
@@ -78,24 +106,32 @@ def test_tables_show_the_records(page):
     rows = Page(page.read_text()).rows
     assert ["tictactoe", "perfect", "97.5% [91.0%, 99.3%]", "212 [200, 223]", "99.56% of 4,520", "100", "3,000",
             "episodes"] in rows  # fmt: skip
-    assert any(row[:5] == ["2,070", "forgetting", "confirmed", "tictactoe", "policy"] for row in rows)
+    assert any(row[1:6] == ["2,070", "forgetting", "confirmed", "tictactoe", "policy"] for row in rows)
     assert any(row[0] == "800" and row[2:4] == ["game added", "CartPole-v1"] for row in rows)
 
 
-def test_every_figure_is_also_a_file(page):
+def test_every_figure_is_also_a_file_on_request(page):
+    text = page.read_text()
+    names = set(re.findall(r'<figure id="figure-([^"]+)">', text))
     svgs = sorted(page.parent.glob("figures/*.svg"))
-    assert len(svgs) == 10
+    assert {svg.stem for svg in svgs} == names
     for svg in svgs:
         assert ElementTree.parse(svg).getroot().tag.endswith("svg")
         assert svg.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+        assert f'href="figures/{svg.name}"' in text
 
 
 def test_several_runs_on_one_page_and_the_same_records_give_the_same_page(tmp_path):
-    runs = [make_run(tmp_path / name, {"tictactoe": 0}, last=120, forget=False) for name in ("one", "two")]
+    runs = [make_run(tmp_path / name, {"tictactoe": 0}, last=120, forget=False, falls=False) for name in ("one", "two")]
     page, again = (write_report(runs, tmp_path / name) for name in ("both", "more"))
-    assert Page(page.read_text()).tags.count("h1") == 2
-    assert (tmp_path / "both/figures/2-loss-tictactoe-heads.svg").exists()
-    assert page.read_text() == again.read_text()
+    text = page.read_text()
+    found = Page(text)
+    assert found.tags.count("h1") == 3  # all together, and one each
+    assert len(found.ids) == len(set(found.ids))
+    assert "figure-r2-loss-tictactoe-heads" in found.ids
+    assert not (tmp_path / "both/figures").exists(), "nobody asked for files"
+    assert "SVG</a>" not in text
+    assert text == again.read_text()
 
 
 def test_a_run_that_has_recorded_nothing_yet_still_has_a_page(tmp_path):

@@ -81,3 +81,27 @@ def test_the_same_run_again_is_the_same(shared, tmp_path):
 def test_the_command_finds_the_same_events_again(shared, capsys):
     cli.main(["monitor", str(shared), "--json"])
     assert json.loads(capsys.readouterr().out)["identical"] is True
+
+
+def test_tensorboard_has_what_the_monitor_recorded(shared, tmp_path):
+    """The same run with TensorBoard: each small loss, health and measure of sharing is there at its update."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert train(tmp_path, "--name", "r", *arguments("logging.tensorboard=true")) == 0
+    board = EventAccumulator(str(tmp_path / "r" / "tensorboard"), {"scalars": 0})
+    board.Reload()
+
+    def points(tag):
+        return [(entry.step, entry.value) for entry in board.Scalars(f"monitor/{tag}")]
+
+    records = lines(tmp_path / "r", "monitor")
+    small = [
+        r for r in records if r["schema"] == "monitor.loss/1" and r["subset"] == "small" and r["game"] == "tictactoe"
+    ]
+    wanted = [(r["update"], pytest.approx(r["losses"]["policy"]["mean"], rel=1e-6)) for r in small]
+    assert points("loss/tictactoe/policy") == wanted
+    tags = [r for r in of_pairs(tmp_path / "r") if r["measure"] == "tag"]
+    where = "sharing/tictactoe+twin:1:tictactoe/tag"
+    assert points(f"{where}/value") == [(r["update"], pytest.approx(r["value"], rel=1e-6)) for r in tags]
+    assert [step for step, _ in points(f"{where}/ceiling")] == [r["update"] for r in tags]
+    assert "monitor/health/tictactoe/effective_rank" in board.Tags()["scalars"]
