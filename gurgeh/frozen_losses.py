@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from agents.commands import Commands
 from agents.learner import MISSING_LOGIT, cross_entropy, unroll
 from agents.network import Heads, MultiGameNetwork, num_values, to_relative
 from agents.support import two_hot
@@ -28,14 +29,22 @@ def frozen_losses(
     and reward: cross-entropy less the entropy of the two-hot target, so that 0 is perfect. Continuation and next
     mover: cross-entropy.
     """
-    said = unrolled_heads(network, spec, frozen.action[:, :moves], network.represent(spec.name, frozen.observation))
+    latent, action, commands = network.represent(spec.name, frozen.observation), frozen.action[:, :moves], None
+    if frozen.command is not None:  # what was said is all that is known of these moves: one action each
+        commands = network.read_commands(spec.name, frozen.command[:, :moves, None])
+        action = torch.zeros_like(action)
+    said = unrolled_heads(network, spec, action, latent, commands)
     return {name: loss.numpy() for name, loss in head_losses(network, spec, said, frozen).items()}
 
 
-def unrolled_heads(network: MultiGameNetwork, spec: GameSpec, action: Tensor, latent: Tensor) -> list[Heads]:
-    """What the network says at latent [N, L, D] and after each of the moves action [N, K]: K + 1 heads."""
+def unrolled_heads(
+    network: MultiGameNetwork, spec: GameSpec, action: Tensor, latent: Tensor, commands: Commands | None = None
+) -> list[Heads]:
+    """What the network says at latent [N, L, D] and after each of the moves action [N, K]: K + 1 heads.
+
+    commands: [N, K, A, *], what could be said before each move, in games where that varies (see `unroll`)."""
     game = torch.full((len(latent),), network.games[spec.name])
-    return [network.heads(each, game) for each in unroll(network, game, latent, action)]
+    return [network.heads(each, game) for each in unroll(network, game, latent, action, commands)]
 
 
 def head_losses(
