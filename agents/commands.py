@@ -1,10 +1,10 @@
 """The action encoder: commands in words, for games whose actions vary from position to position.
 
-Such a game shows what each action says (`GameSpec.action_tokens`). A command becomes two vectors: what the trunk is told
-of the move, in place of the row of a table; and a key, with which the latent's query is compared, in place of a row of
-the policy head (He et al. 2016, "Deep Reinforcement Learning with a Natural Language Action Space": both sides have
-networks of their own, and a dot product joins them). Nothing of it belongs to one game, so that a command that no game
-has named before is read by its letters.
+Such a game shows what each action says (`GameSpec.action_tokens`). A command becomes two vectors: what the trunk is
+told of the move, in place of the row of a table; and a key, with which the latent's query is compared, in place of a
+row of the policy head (He et al. 2016, "Deep Reinforcement Learning with a Natural Language Action Space": both sides
+have networks of their own, and a dot product joins them). Nothing of it belongs to one game, so that a command that no
+game has named before is read by its letters.
 
 Shape legend: B positions, A actions, T tokens of a command, Q width of a key, U distinct commands.
 """

@@ -376,7 +376,7 @@ class Learner:
         return Losses(policy, value * alive, reward[1:] * moved, continuation * moved, mover, consistency, error)
 
     def _commands(self, samples: Sequence[Sample]) -> Commands | None:
-        """[N, K + 1, A, *] what could be said in the positions, padded to the widest game; None where nothing varies."""
+        """[N, K + 1, A, *] what could be said in the positions, A of the widest game; None where nothing varies."""
         widest, parts = self.network.tables.exists.shape[1], []
         for sample in samples:
             if sample.shown is not None:
