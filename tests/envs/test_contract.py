@@ -43,7 +43,9 @@ NOTHING_TO_CHECK = {  # what a native game need not have, by what its name begin
     "2048": {"legal moves", "moves on the board", "mine and theirs", "reward goes to seats", "symmetries"},
     "pig": {"legal moves", "moves on the board", "mine and theirs", "reward goes to seats", "symmetries"},
     "kuhn": NO_BOARD,
-    **dict.fromkeys(("text", "digits", "motion", "pendulum", "matrix", "cottage", "errand"), NO_BOARD | {"reward goes to seats"}),
+    **dict.fromkeys(
+        ("text", "digits", "motion", "pendulum", "matrix", "cottage", "errand"), NO_BOARD | {"reward goes to seats"}
+    ),
     "mnk3": {"reward goes to seats"},
     "twin:": {"legal moves", "moves on the board", "mine and theirs"},
     "twin:1:2048": {"reward goes to seats", "symmetries"},
