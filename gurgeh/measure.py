@@ -5,7 +5,9 @@ Shape legend: N positions, K moves that follow, A actions, P players. The averag
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,13 +15,21 @@ from torch import Tensor
 
 from agents.network import Heads, MultiGameNetwork
 from envs.game import GameSpec
-from gurgeh.frozen_losses import frozen_losses
+from gurgeh.frozen_losses import Targets, frozen_losses, targets_of
 from gurgeh.sharing import sharing_measure
 from gurgeh.validation import FrozenSet
 from monitor import Measure
 from monitor.measures import collect_activations, undisturbed
 
-CHUNK = 64  # positions in one call: fixed, so that a position's loss does not depend on how many are asked for
+CHUNK = 512  # positions in one call at most
+KEPT = 256  # positions of a game whose targets are kept: those that are measured again and again
+
+
+class Chunk(NamedTuple):
+    """Some positions of a frozen set, with their targets."""
+
+    rows: FrozenSet
+    targets: Targets
 
 
 def measure(network: MultiGameNetwork, sets: dict[str, FrozenSet], moves: int | None = None) -> Measure:
@@ -29,13 +39,26 @@ def measure(network: MultiGameNetwork, sets: dict[str, FrozenSet], moves: int | 
     not trained: neither its losses nor what its trunk puts out is then looked at.
     """
 
-    def in_chunks(
-        game: str, size: int, function: Callable[[FrozenSet], dict[str, np.ndarray]]
-    ) -> dict[str, np.ndarray]:
-        frozen, parts = sets[game], []
+    cut: dict[str, tuple[FrozenSet, dict[tuple[int, int], Chunk]]] = {}  # game -> its set, (start, stop) -> chunk
+
+    def chunk(game: str, start: int, stop: int) -> Chunk:
+        whole = sets[game]
+        if game not in cut or cut[game][0] is not whole:
+            cut[game] = whole, {}
+        chunks = cut[game][1]
+        if (start, stop) in chunks:
+            return chunks[start, stop]
+        rows = _rows(whole, slice(start, stop))
+        made = Chunk(rows, targets_of(network, spec(game), rows, moves))
+        if stop <= KEPT:
+            chunks[start, stop] = made
+        return made
+
+    def in_chunks(game: str, size: int, function: Callable[[Chunk], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        size, parts = min(size, len(sets[game])), []
         with undisturbed(network):
-            for start in range(0, min(size, len(frozen)), CHUNK):
-                parts.append(function(_rows(frozen, slice(start, min(start + CHUNK, size)))))
+            for start in range(0, size, CHUNK):
+                parts.append(function(chunk(game, start, min(start + CHUNK, size))))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def spec(game: str) -> GameSpec:
@@ -43,22 +66,24 @@ def measure(network: MultiGameNetwork, sets: dict[str, FrozenSet], moves: int | 
 
     def latents(game: str, size: int) -> np.ndarray:
         return in_chunks(
-            game, size, lambda rows: {"latent": network.represent(game, rows.observation).flatten(1).numpy()}
+            game, size, lambda part: {"latent": network.represent(game, part.rows.observation).flatten(1).numpy()}
         )["latent"]
 
     return Measure(
-        losses=lambda game, size: in_chunks(game, size, lambda rows: frozen_losses(network, spec(game), rows, moves)),
+        losses=lambda game, size: in_chunks(
+            game, size, lambda part: frozen_losses(network, spec(game), part.rows, moves, part.targets)
+        ),
         phase=lambda game, size: sets[game].phase[:size].numpy(),
         latents=latents,
-        activations=lambda game, size: in_chunks(game, size, lambda rows: activations(network, game, rows, moves != 0)),
+        activations=lambda game, size: in_chunks(
+            game, size, lambda part: activations(network, game, part.rows, moves != 0)
+        ),
         sharing=sharing_measure(network, sets, moves),
     )
 
 
 def _rows(frozen: FrozenSet, rows: slice) -> FrozenSet:
     """Some positions, without hashing them anew."""
-    import dataclasses
-
     tensors = {
         field.name: value[rows]
         for field in dataclasses.fields(frozen)

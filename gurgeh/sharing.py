@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.encoders import label_seed
+from agents.encoders import BOARD_PLANES, label_seed
 from agents.learner import unroll
 from agents.network import Heads, MultiGameNetwork
 from envs import registry
-from envs.game import GameSpec
-from gurgeh.frozen_losses import head_losses, unrolled_heads
+from envs.game import GameSpec, ObservationKind
+from gurgeh.frozen_losses import Targets, head_losses, heads_apart, stacked_heads, targets_of
 from gurgeh.validation import FrozenSet
 from monitor.measures import Ablation, collect_activations, undisturbed
 from monitor.pair_cause import Ablated, Gradients, Lookahead
@@ -60,6 +60,8 @@ class SharingReader:
         self._untrained: list[MultiGameNetwork] = []
         self._widths: list[int] = []
         self._chosen: tuple[int, Tensor] = 0, torch.empty(0)
+        self._rows: dict[tuple[str, int], tuple[FrozenSet, FrozenSet]] = {}  # (game, size) -> whole set, first rows
+        self._known: dict[tuple[str, int], tuple[FrozenSet, Targets]] = {}
 
     # -- networks -----------------------------------------------------------------------------------------------
 
@@ -119,6 +121,16 @@ class SharingReader:
             rows = rows[:, torch.linspace(0, rows.shape[1] - 1, MOST_INPUTS).long()]
         return rows.double().numpy()
 
+    def same_inputs(self, game: str, other: str) -> bool:
+        """Boards of one size that show nothing but mine and theirs, and texts of one length; the first layer of all
+        other games is their own."""
+        one, two = self.spec(game), self.spec(other)
+        if not self.network.config.shared_encoders or one.observation.shape != two.observation.shape:
+            return False
+        if one.observation.kind is ObservationKind.TOKENS is two.observation.kind:
+            return True
+        return one.board_planes and two.board_planes and one.observation.shape[0] == BOARD_PLANES
+
     def untrained(self, game: str, size: int, number: int) -> np.ndarray:
         """[N, L * D] latents of a network that has learnt nothing."""
         with undisturbed(self.network):
@@ -140,25 +152,28 @@ class SharingReader:
 
     # -- losses of positions ------------------------------------------------------------------------------------
 
-    def _losses(
-        self, network: MultiGameNetwork, said: Sequence[Heads], rows: FrozenSet, orders: Sequence[Tensor]
-    ) -> list[Tensor]:
-        """[..., N] summed losses of heads [..., N, *], as they are and with rows dealt out by each order [N]: 1 + S."""
+    def _losses(self, said: Heads, rows: FrozenSet, orders: Sequence[Tensor]) -> list[Tensor]:
+        """[..., N] summed losses of heads [K + 1, ..., N, *], as they are and with rows dealt out by each order [N]:
+        1 + S."""
         spec, found = self.spec(rows.game), []
-        lead = len(said[0].continuation.shape) - 1
-        for order in (None, *orders):
-            dealt = said if order is None else [Heads(*(part.index_select(lead, order) for part in h)) for h in said]
-            losses = head_losses(network, spec, dealt, rows)
+        for losses in head_losses(spec, said, self._targets(rows), orders):
             if not losses:
                 raise UndefinedError(
                     f"no loss of {rows.game} is defined here: without a solver there are no policy and value targets, "
                     "and a run without a model (learner.unroll=0) predicts nothing else"
                 )
-            stack = torch.stack(list(losses.values()))
+            stack = torch.cat(list(losses.values()))
             known = ~stack.isnan()
             # Not nansum of what is not known: its gradient would be 0 * inf where a loss there is infinite.
             found.append(torch.where(known.any(0), torch.where(known, stack, 0.0).sum(0), torch.nan))
         return found
+
+    def _targets(self, rows: FrozenSet) -> Targets:
+        """Those of some positions that `_first` gave."""
+        key = rows.game, len(rows.phase)
+        if key not in self._known or self._known[key][0] is not rows:
+            self._known[key] = rows, targets_of(self.network, self.spec(rows.game), rows, self.moves)
+        return self._known[key][1]
 
     def num_units(self) -> int:
         """Hidden units that all games share, layer by layer."""
@@ -189,9 +204,9 @@ class SharingReader:
                 copies = 1 + len(chunk)
                 action = rows.action[:, : self.moves].repeat(copies, 1)
                 with ablation.running(chunk):
-                    said = unrolled_heads(network, self.spec(game), action, latent.repeat(copies, 1, 1))
-                apart = [Heads(*(part.unflatten(0, (copies, count)) for part in heads)) for heads in said]
-                parts.append(torch.stack(self._losses(network, apart, rows, orders)))  # [1 + S, copies, N]
+                    said = heads_apart(network, self.spec(game), action, latent.repeat(copies, 1, 1))
+                apart = Heads(*(part.unflatten(1, (copies, count)) for part in said))
+                parts.append(torch.stack(self._losses(apart, rows, orders)))  # [1 + S, copies, N]
                 variance = ablation.variance.copy()
         base = parts[0][:, 0].double().numpy()
         losses = torch.cat([part[:, 1:] for part in parts], 1).double().numpy()
@@ -215,7 +230,7 @@ class SharingReader:
             batch = self._batch(network, [game], size)
             with torch.enable_grad():
                 orders = _orders(len(batch.rows[game].phase), shuffles, seed)
-                losses = self._losses(network, self._said(network, batch)[game], batch.rows[game], orders)
+                losses = self._losses(self._said(network, batch)[game], batch.rows[game], orders)
                 means = [_mean(losses[0][block::blocks]) for block in range(blocks)] + [_mean(x) for x in losses[1:]]
                 found = _flat(torch.stack(means), parameters)  # [M + S, P]
             # Blocks that lack targets weigh less in the mean over all positions than they do here: by little.
@@ -261,21 +276,23 @@ class SharingReader:
             counts,
         )
 
-    def _said(self, network: MultiGameNetwork, batch: _Batch) -> dict[str, list[Heads]]:
-        """game -> heads at the position and after each move, all games in one pass."""
-        said = [network.heads(each, batch.game) for each in unroll(network, batch.game, batch.latent, batch.action)]
-        apart = [[part.split(batch.counts) for part in heads] for heads in said]  # [k][field][game]
-        return {game: [Heads(*(field[i] for field in k)) for k in apart] for i, game in enumerate(batch.rows)}
+    def _said(self, network: MultiGameNetwork, batch: _Batch) -> dict[str, Heads]:
+        """game -> heads [K + 1, N, *] at the position and after each move, all games in one pass."""
+        said = stacked_heads(network, batch.game, unroll(network, batch.game, batch.latent, batch.action))
+        apart = [part.split(batch.counts, 1) for part in said]  # [field][game]
+        return {game: Heads(*(field[i] for field in apart)) for i, game in enumerate(batch.rows)}
 
     def _now(self, network: MultiGameNetwork, batch: _Batch) -> dict[str, np.ndarray]:
         """game -> [N] losses."""
         said = self._said(network, batch)
-        return {
-            game: self._losses(network, said[game], part, ())[0].double().numpy() for game, part in batch.rows.items()
-        }
+        return {game: self._losses(said[game], part, ())[0].double().numpy() for game, part in batch.rows.items()}
 
     def _first(self, game: str, size: int) -> FrozenSet:
-        return _rows(self.sets[game], slice(size))
+        """The first positions of a game's set; the same object as long as the set is the same."""
+        whole = self.sets[game]
+        if (game, size) not in self._rows or self._rows[game, size][0] is not whole:
+            self._rows[game, size] = whole, _rows(whole, slice(size))
+        return self._rows[game, size][1]
 
 
 def sharing_measure(
@@ -284,7 +301,8 @@ def sharing_measure(
     """What the monitor is handed to compare games in `network`."""
     reader = SharingReader(network, sets, moves)
     return SharingMeasure(
-        relation=reader.relation, labels=reader.labels, inputs=reader.inputs, untrained=reader.untrained,
+        relation=reader.relation, labels=reader.labels, inputs=reader.inputs,
+        same_inputs=reader.same_inputs, untrained=reader.untrained,
         paired=reader.paired, num_units=reader.num_units, ablated=reader.ablated, lookahead=reader.lookahead,
     )  # fmt: skip
 

@@ -33,7 +33,11 @@ def effective_rank(matrix: np.ndarray) -> float:
     if matrix.ndim != 2 or not np.isfinite(matrix).all():
         raise ValueError(f"effective rank needs a finite matrix [N, D]; found the shape {matrix.shape}, finite: "
                          f"{bool(np.isfinite(matrix).all())}")  # fmt: skip
-    singular = np.linalg.svd(matrix, compute_uv=False)
+    # From the smaller Gram matrix, several times faster; what lies under its rounding error counts as nothing.
+    matrix = matrix / max(np.abs(matrix).max(initial=0.0), np.finfo(np.float64).tiny)
+    power = np.linalg.eigvalsh(matrix.T @ matrix if matrix.shape[0] > matrix.shape[1] else matrix @ matrix.T)
+    least = 8 * len(power) * np.finfo(np.float64).eps * power[-1:].sum()
+    singular = np.sqrt(np.where(power > least, power, 0.0))
     if singular.sum() == 0:
         return 0.0
     share = singular / singular.sum()

@@ -26,13 +26,15 @@ def undisturbed(*modules: nn.Module) -> Iterator[None]:
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
     try:
-        for module in modules:
-            module.eval()
+        for inner, flag in flags:
+            if flag:  # setting a module's flag is slow, and what is measured often is in eval mode already
+                inner.training = False
         with torch.no_grad():
             yield
     finally:
         for inner, flag in flags:
-            inner.training = flag
+            if inner.training != flag:
+                inner.training = flag
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])

@@ -14,7 +14,7 @@ from monitor.config import MonitorConfig
 from monitor.events import EventFold
 from monitor.pairs import PairMeasures, SharingMeasure
 from monitor.records import HEALTH, LEDGER, LOSS, SHARING, STREAMS, validate
-from monitor.series import STRATA, named_series, plain, summary
+from monitor.series import STRATA, named_series, plain, summaries
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,25 +206,34 @@ class Monitor:
         for subset, count in subsets.items():
             if count > size or (subset == "medium" and occasion != "checkpoint"):
                 continue
-            losses = {
-                name: self._statistics(game, name, values[:count], phase[:count], subset)
-                for name, values in series.items()
-            }
+            losses = self._statistics(game, {name: row[:count] for name, row in series.items()}, phase[:count], subset)
             header = self._header(game, update, env_steps, occasion, subset, min(count, len(phase)))
             self._emit({"schema": LOSS, **header, "targets": self._games[game]["targets"], "losses": losses})
 
-    def _statistics(self, game: str, name: str, values: np.ndarray, phase: np.ndarray, subset: str) -> dict[str, Any]:
-        """Mean and error of `values` [N], by stratum, and (small subset) the paired change since the introduction."""
-        if values.shape != phase.shape:
+    def _statistics(
+        self, game: str, series: Mapping[str, np.ndarray], phase: np.ndarray, subset: str
+    ) -> dict[str, dict[str, Any]]:
+        """Mean and error of each of `series` [N], by stratum, and (small subset) the paired change since the
+        introduction."""
+        if not series:
+            return {}
+        values = np.stack(list(series.values()))
+        if values.shape[1:] != phase.shape:
             raise ValueError(
-                f"{game}: {len(values)} losses for {len(phase)} phases; measure both on the same positions"
+                f"{game}: {values.shape[1]} losses for {len(phase)} phases; measure both on the same positions"
             )
-        strata = {label: summary(values[phase == index]) for index, label in enumerate(STRATA)}
-        change = None
-        reference = self._reference.get(game, {}).get(name)
-        if subset == "small" and reference is not None:
-            change = summary(values - np.array(reference, np.float64))
-        return summary(values) | {"strata": strata, "change": change}
+        groups = np.stack([np.ones(len(phase), bool), *(phase == index for index in range(len(STRATA)))])
+        found = {
+            name: every | {"strata": dict(zip(STRATA, strata, strict=True)), "change": None}
+            for name, (every, *strata) in zip(series, summaries(values, groups), strict=True)
+        }
+        before = self._reference.get(game, {}) if subset == "small" else {}
+        changed = [name for name in series if name in before]
+        if changed:
+            rows = np.stack([series[name] - np.array(before[name], np.float64) for name in changed])
+            for name, (change,) in zip(changed, summaries(rows, groups[:1]), strict=True):
+                found[name]["change"] = change
+        return found
 
     def _measure_health(self, game: str, update: int, env_steps: int, measure: Measure, occasion: str) -> None:
         """Rank, norm and dormancy on the medium subset; None for what the loop does not offer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,7 @@ EVENT_TYPES = (
 STATUSES = ("warn", "alert", "confirmed", "rejected", "confounded", "suspended")
 
 _NUMBER = (int, float)
+_ENCODER = json.JSONEncoder(allow_nan=False)
 _COMMON: dict[str, Any] = {"run": str, "seed": int, "seq": int, "update": int, "env_steps": int}
 _MEASURED = _COMMON | {
     "game": str, "occasion": str, "subset": str, "positions": int, "since": int, "latest": str, "since_latest": int,
@@ -67,7 +69,10 @@ def validate(record: Mapping[str, Any]) -> None:
             raise ValueError(f"{schema}: field {name!r} is {value!r}, of type {type(value).__name__}")
     if schema == EVENT and (record["type"] not in EVENT_TYPES or record["status"] not in STATUSES):
         raise ValueError(f"{schema}: type {record['type']!r} or status {record['status']!r} is not one of the known")
-    _finite(record, schema)
+    try:  # in C; the search below is for what it complains of
+        _ENCODER.encode(record)
+    except (ValueError, TypeError):
+        _finite(record, schema)
 
 
 def _finite(value: Any, where: str) -> None:

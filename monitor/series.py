@@ -14,6 +14,7 @@ never changes because a head came or went.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -46,15 +47,24 @@ def named_series(losses: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: values for name, values in series.items() if np.isfinite(values).any()}
 
 
-def summary(values: np.ndarray) -> dict[str, float | int | None]:
-    """Mean, standard error and count of the finite entries of `values` [N]; None where undefined."""
-    finite = values[np.isfinite(values)]
-    count = len(finite)
-    mean = plain(finite.mean()) if count else None
-    error = plain(finite.std(ddof=1) / np.sqrt(count)) if count > 1 else None
-    return {"mean": mean, "se": error, "n": count}
+def summaries(values: np.ndarray, groups: np.ndarray) -> list[list[dict[str, float | int | None]]]:
+    """[S][G] mean, standard error and count of the finite entries of values [S, N] in groups [G, N] bool; None where
+    undefined."""
+    used = np.isfinite(values)[:, None] & groups  # [S, G, N]
+    count = used.sum(-1)
+    clean = np.where(used, values[:, None], 0.0)
+    mean = clean.sum(-1) / np.maximum(count, 1)
+    squares = (np.where(used, clean - mean[..., None], 0.0) ** 2).sum(-1)
+    error = np.sqrt(squares / np.maximum(count - 1, 1) / np.maximum(count, 1))
+    return [
+        [
+            {"mean": plain(m) if n else None, "se": plain(e) if n > 1 else None, "n": n}
+            for m, e, n in zip(*row, strict=True)
+        ]
+        for row in zip(mean.tolist(), error.tolist(), count.tolist(), strict=True)
+    ]
 
 
 def plain(number: float | np.floating) -> float | None:
     """A JSON number of seven significant digits; None for what is not finite."""
-    return float(f"{number:.7g}") if np.isfinite(number) else None
+    return float(f"{number:.7g}") if math.isfinite(number) else None

@@ -10,7 +10,7 @@ import torch
 
 from agents.network import MultiGameNetwork, NetworkConfig
 from envs.registry import make
-from gurgeh.frozen_losses import frozen_losses
+from gurgeh.frozen_losses import head_losses, heads_apart, targets_of
 from gurgeh.measure import measure
 from gurgeh.sharing import SharingReader
 from gurgeh.validation import build_frozen_set, load_frozen_set, save_frozen_set
@@ -37,9 +37,12 @@ def sets():
 
 def total(real, frozen, size):
     """A position's loss, the slow way: all heads at the position and after one move."""
-    rows = frozen.first(size)
-    losses = frozen_losses(real, make(rows.game).spec, rows, 1)
-    stack = np.stack(list(losses.values()))
+    rows, spec = frozen.first(size), make(frozen.game).spec
+    with torch.no_grad():
+        latent = real.represent(rows.game, rows.observation)
+        said = heads_apart(real, spec, rows.action[:, :1], latent)  # every k a call of the layers
+    (losses,) = head_losses(spec, said, targets_of(real, spec, rows, 1))
+    stack = np.concatenate([loss.numpy() for loss in losses.values()])
     return np.where(np.isfinite(stack).any(0), np.nansum(stack, 0), np.nan)
 
 
@@ -169,6 +172,18 @@ def test_how_games_are_related(sets):
     assert reader.relation("scrambled:1:tictactoe", "tictactoe") == SCRAMBLED
     assert reader.relation("twin:1:tictactoe", "scrambled:1:tictactoe") == SCRAMBLED
     assert reader.relation("CartPole-v1", "tictactoe") == OTHER
+
+
+def test_inputs_are_the_same_where_nothing_of_the_first_layer_is_the_games_own():
+    names = ("tictactoe", "twin:1:tictactoe", "scrambled:1:tictactoe", "hex:3", "connect_four", "CartPole-v1")
+    reader = SharingReader(network(names=names), {}, 5)
+    assert reader.same_inputs("tictactoe", "scrambled:1:tictactoe")
+    assert not reader.same_inputs("tictactoe", "twin:1:tictactoe"), "a twin's planes are its own"
+    assert not reader.same_inputs("CartPole-v1", "tictactoe")
+    assert not reader.same_inputs("hex:3", "hex:3"), "its third plane is its own"
+    assert not reader.same_inputs("tictactoe", "connect_four"), "another size"
+    apart = MultiGameNetwork(NetworkConfig(**{**CONFIG, "shared_encoders": False}), reader.network.specs, 3)
+    assert not SharingReader(apart, {}, 5).same_inputs("tictactoe", "scrambled:1:tictactoe")
 
 
 def test_the_untrained_network_is_the_one_before_the_first_update(sets):

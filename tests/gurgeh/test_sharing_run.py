@@ -45,7 +45,7 @@ def test_pairs_are_measured_at_the_checkpoints_of_the_latest_introduction(shared
         assert [r["value"] for r in records if r["measure"] == measure][-1] is not None, measure
     found = {r["measure"]: r for r in records}
     assert found["probe"]["nulls"].keys() == {
-        "random network", "random network 2", "random network 3", "raw input", "shuffled labels", "chance rotations",
+        "random network", "random network 2", "random network 3", "shuffled labels", "chance rotations",
     }  # fmt: skip
     assert set(found["probe"]["details"]) == {"value", "legal_moves", "moves_to_end"}
 

@@ -26,7 +26,8 @@ class Toy:
     that three checkpoints in a row are hardly more than one.
     """
 
-    def __init__(self, seed, common=False, twin=False):
+    def __init__(self, seed, common=False, twin=False, same_inputs=True):
+        self.same_inputs = same_inputs
         self.generator, self.update, self.twin = np.random.default_rng(seed), 0, twin
         self.parts = {}
         first = self.draw()
@@ -90,6 +91,7 @@ class Toy:
             relation=lambda game, other: TWIN if self.twin else OTHER,
             labels=self.labels,
             inputs=lambda game, size: self.raw[game],
+            same_inputs=lambda game, other: self.same_inputs,
             untrained=lambda game, size, number: self.blank[number][game],
             paired=lambda game, other, size, number: self.paired(game, other, number),
             num_units=lambda: UNITS,
@@ -124,6 +126,13 @@ def play(toy, last=300, config=CONFIG):
         toy.update = update
         monitor.observe(update, update, measure)
     return out
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_raw_inputs_are_a_null_only_where_the_network_could_hand_them_on(same):
+    records = [r for r in play(Toy(0, same_inputs=same), last=80)["monitor"] if r.get("measure") == "probe"]
+    assert records
+    assert all(("raw input" in record["nulls"]) == same for record in records)
 
 
 def false_onsets(runs):
