@@ -85,7 +85,10 @@ class GameSpec:
         if self.num_outcomes and not self.stochastic:
             raise ValueError(f"{self.name}: num_outcomes={self.num_outcomes} needs stochastic=True")
         if self.num_actions < 1 or self.num_players < 1:
-            raise ValueError(f"{self.name}: num_actions and num_players must be at least 1")
+            raise ValueError(
+                f"{self.name}: num_actions and num_players must be at least 1, found {self.num_actions} and "
+                f"{self.num_players}"
+            )
         if self.action_tokens:
             self._check_commands()
 
