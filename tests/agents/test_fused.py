@@ -98,7 +98,7 @@ def test_nan_is_seen():
 def test_a_whole_update_is_that_of_the_torch_path():
     """Weights, averages, moments, priorities and the report after one update each way, from the same state."""
     (one, first), (other, second) = (learner_of(["tictactoe", "CartPole-v1"]) for _ in range(2))
-    other._can_fuse = lambda: False
+    other._can_fuse = lambda buffers: False
     for _ in range(2):
         found, wanted = one.update(first, 0.99, 100), other.update(second, 0.99, 100)
         for game, losses in wanted.items():
