@@ -1,6 +1,6 @@
 """TextWorld: adventures in words that are made from a seed (MIT, `pip install 'gurgeh[textworld]'`).
 
-    textworld/coin_collector:LEVEL       find the coin in a maze; LEVEL from 1 (one room away) to 300
+    textworld/coin_collector:LEVEL       find the coin; LEVEL from 1 (it lies there) to 300: rooms on the way, detours
     textworld/treasure_hunter:LEVEL      take the right thing of two; LEVEL from 1 to 30, from 11 on behind doors
     textworld/simple                     a house, and a task of several steps that earn points
     textworld/coin_collector:3:games=64  drawn from 64 worlds (16 unless given)
@@ -37,7 +37,7 @@ SYNTAX = "textworld/coin_collector:LEVEL, textworld/treasure_hunter:LEVEL or tex
 LEVELS = {"coin_collector": 300, "treasure_hunter": 30}
 NO_MOVES = ("look", "inventory", "examine ")
 NAMES = (
-    "coin_collector:1", "coin_collector:5", "treasure_hunter:1", "treasure_hunter:5", "treasure_hunter:15", "simple",
+    "coin_collector:3", "coin_collector:10", "treasure_hunter:1", "treasure_hunter:5", "treasure_hunter:15", "simple",
 )  # fmt: skip
 OPENINGS = ("open", "closed", "locked")
 

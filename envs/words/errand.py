@@ -33,21 +33,18 @@ NOTHING = BACK + 1
 
 
 class State(NamedTuple):
-    seed: Tensor  # [B] int64: the layout is computed from it
+    """A thing is its colour times the number of kinds, plus its kind. All but the place was drawn from the seed."""
+
     place: Tensor  # [B] int64: one of three doors, or HALL
-
-
-class Layout(NamedTuple):
-    """What the seed has drawn; a thing is its colour times the number of things, plus its kind."""
-
     rooms: Tensor  # [B, DOORS] int64
     wanted_room: Tensor  # [B] int64: a door
     wanted: Tensor  # [B] int64: a thing
     things: Tensor  # [B, DOORS, SHELVES] int64
+    turn: Tensor  # [B] int64: by how many places the commands in a room are turned
 
 
-def layout(seed: Tensor) -> Layout:
-    """The rooms and things of B games; seed [B] int64."""
+def draw(seed: Tensor) -> State:
+    """B games in the hall; seed [B] int64."""
     count, step = len(COLOURS) * len(THINGS), next_key(torch.zeros_like(seed))[:, None]
     sizes = (len(ROOMS), 1, len(COLOURS), len(THINGS), SHELVES, DOORS * count)
     drawn = uniform(seed[:, None] + step * torch.arange(1, sum(sizes) + 1, device=seed.device))  # a key for each number
@@ -65,7 +62,8 @@ def layout(seed: Tensor) -> Layout:
     others = elsewhere.view(-1, DOORS, count).scatter(2, wanted[:, None, None].expand(-1, DOORS, 1), 2.0)
     things = others.argsort(2)[:, :, :SHELVES]
     here = torch.arange(DOORS, device=seed.device) == door[:, None]
-    return Layout(rooms, door, wanted, torch.where(here[:, :, None], right[:, None], things))
+    things = torch.where(here[:, :, None], right[:, None], things)
+    return State(torch.full_like(seed, HALL), rooms, door, wanted, things, seed % ACTIONS)
 
 
 def thing(number: int) -> str:
@@ -103,17 +101,17 @@ class Errand:
 
     def initial(self, seed: Tensor) -> State:
         """In the hall; seed [B] int64."""
-        return State(seed.clone(), torch.full_like(seed, HALL))
+        return draw(seed)
 
     def said(self, state: State) -> Tensor:
         """[B, A] int64: the number of each action's command, NOTHING where there is none."""
-        found, rows = layout(state.seed), torch.arange(len(state.seed), device=state.seed.device)
-        hall = torch.nn.functional.pad(found.rooms, (0, ACTIONS - DOORS), value=NOTHING)
-        things = len(ROOMS) + found.things[rows, state.place.clamp(max=DOORS - 1)]
+        rows = torch.arange(len(state.place), device=state.place.device)
+        hall = torch.nn.functional.pad(state.rooms, (0, ACTIONS - DOORS), value=NOTHING)
+        things = len(ROOMS) + state.things[rows, state.place.clamp(max=DOORS - 1)]
         room = torch.nn.functional.pad(things, (0, 1), value=BACK)
         # Where `go back` stands among the things differs from game to game, too.
-        turn = (state.seed + state.place) % ACTIONS
-        room = room.gather(1, (torch.arange(ACTIONS, device=room.device) + turn[:, None]) % ACTIONS)
+        turn = (state.turn + state.place)[:, None]
+        room = room.gather(1, (torch.arange(ACTIONS, device=room.device) + turn) % ACTIONS)
         return torch.where((state.place == HALL)[:, None], hall, room)
 
     def legal(self, state: State) -> Tensor:
@@ -126,20 +124,19 @@ class Errand:
 
     def observe(self, state: State) -> Tensor:
         """[B, N] int16: the note and the place, then the commands."""
-        texts, commands = (table.to(state.seed.device) for table in _tables())
-        found = layout(state.seed)
-        rooms = torch.nn.functional.pad(found.rooms, (0, 1), value=len(ROOMS))
+        texts, commands = (table.to(state.place.device) for table in _tables())
+        rooms = torch.nn.functional.pad(state.rooms, (0, 1), value=len(ROOMS))
         at = rooms.gather(1, state.place[:, None])[:, 0]
-        wanted_from = found.rooms.gather(1, found.wanted_room[:, None])[:, 0]
-        return torch.cat([texts[wanted_from, found.wanted, at], commands[self.said(state)].flatten(1)], 1)
+        wanted_from = state.rooms.gather(1, state.wanted_room[:, None])[:, 0]
+        return torch.cat([texts[wanted_from, state.wanted, at], commands[self.said(state)].flatten(1)], 1)
 
     def play(self, state: State, action: Tensor) -> Playable:
         """Do what was said."""
         said = self.said(state).gather(1, action[:, None])[:, 0]
         took = (said >= len(ROOMS)) & (said < BACK)
-        right = took & (said - len(ROOMS) == layout(state.seed).wanted)
+        right = took & (said - len(ROOMS) == state.wanted)
         place = torch.where(said < len(ROOMS), action, torch.where(took, state.place, HALL))
-        return Playable(State(state.seed, place), right[:, None].float(), took)
+        return Playable(state._replace(place=place), right[:, None].float(), took)
 
 
 GAME = Errand

@@ -151,7 +151,9 @@ def experience(names, config, steps=30, network=None, copies=8, updates=0):
         nets[1].requires_grad_(False)
         play = SelfPlayConfig(copies=copies, random_plies=2)
         collectors[handle.spec.name] = Collector(handle.spec, handle.environment(copies, 0), play, 3)
-        buffers[handle.spec.name] = ReplayBuffer(handle.spec, copies, ReplayConfig(), config.window)
+        buffers[handle.spec.name] = ReplayBuffer(
+            handle.spec, copies, ReplayConfig(), config.window, config.imagines(handle.spec)
+        )
     scales = ValueScales()
     for _ in range(steps):
         collect_step(nets[1], collectors, buffers, scales, SearchConfig(simulations=4))
@@ -216,10 +218,7 @@ def test_a_policy_is_taught_by_the_words():
     rules, right = Errand(), []
     for update in range(260):
         state = rules.initial(torch.randint(2**31, (96,), generator=generator))
-        shown, found = rules.observe(state), None
-        from envs.words.errand import layout
-
-        found = layout(state.seed).wanted_room
+        shown, found = rules.observe(state), state.wanted_room
         game = torch.zeros(96, dtype=torch.int64)
         said = network.commands("errand", shown)
         logits = network.heads(network.represent("errand", shown), game, said).policy.masked_fill(~said.there, -1e9)

@@ -12,7 +12,7 @@ import torch
 from envs import registry, tokens
 from envs.check import check
 from envs.game import Game
-from envs.words.errand import ACTIONS, Errand, layout
+from envs.words.errand import ACTIONS, Errand, draw
 
 COPIES = 400
 
@@ -78,7 +78,7 @@ def test_no_action_is_right_more_often_than_another():
 
 
 def test_two_things_are_like_the_wanted_one_and_none_is_elsewhere():
-    found = layout(torch.arange(500))
+    found = draw(torch.arange(500))
     for row in range(500):
         door, wanted = int(found.wanted_room[row]), int(found.wanted[row])
         for place, things in enumerate(found.things[row].tolist()):

@@ -31,6 +31,8 @@ def test_info_describes_a_game(capsys):
     shown = " ".join(capsys.readouterr().out.split())
     for part in ("connect_four, version 1", "2, zero-sum", "grid 2 x 6 x 7, uint8", "at most 42 moves", "-1 to 1"):
         assert part in shown
+    assert main(["games", "info", "errand"]) == 0
+    assert "5 at most: commands that vary, of up to 24 bytes" in " ".join(capsys.readouterr().out.split())
     assert main(["games", "info", "conect_four"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
