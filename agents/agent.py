@@ -50,7 +50,8 @@ class NetworkPlayer:
         )  # fmt: skip
 
     def _raw(self, observation: Tensor, legal: Tensor, to_play: Tensor, seed: Tensor, game: Tensor) -> Decision:
-        heads = self.network.heads(self.network.represent(self.spec.name, observation), game)
+        latent, said = (read(self.spec.name, observation) for read in (self.network.represent, self.network.commands))
+        heads = self.network.heads(latent, game, said)
         prior = heads.policy[:, : self.spec.num_actions].masked_fill(~legal, -torch.inf).softmax(1)
         value = self.network.decode_seats(heads.value, game, to_play, self.spec.num_players)
         if self.greedy:

@@ -106,7 +106,7 @@ class RulesSearchModel(SearchModel):
     def step(self, embedding: Tensor, action: Tensor) -> Step:
         """embedding [B, W] uint8, action [B] int64 -> what the rules and the network say."""
         network, widest = self.network, self.exists.shape[1]
-        found = []
+        found, shown = [], []
         for name, rules, rows in self.parts:
             game = rules.game
             played = game.play(rules.unpack(embedding[rows, : rules.width]), action[rows])
@@ -119,9 +119,12 @@ class RulesSearchModel(SearchModel):
                 pad_last(legal, widest),
                 to_play,
             ))  # fmt: skip
+            if self.varies:  # the rules know what can be said here
+                shown.append((name, game.observe(played.state)))
         columns = found[0] if len(found) == 1 else tuple(torch.cat(column) for column in zip(*found, strict=True))
         latent, packed, reward, terminated, legal, to_play = columns
-        heads = network.read(latent, self.action_row, self.num_values, self.num_players)
+        commands = self.read_commands(shown) if self.varies else None
+        heads = network.read(latent, self.action_row, self.num_values, self.num_players, commands)
         return Step(
             embedding=packed,
             reward=reward,
@@ -151,7 +154,8 @@ def search_games(
     network: MultiGameNetwork, observations: Sequence[tuple[str, Tensor]], states: Mapping[str, States], query: Query
 ) -> Found:
     """Search a mixed batch: the games of `states` with their rules, in one search, the others with the learned model,
-    in another. observations and query are those of `agents.acting.search_batch`; what comes out is in their order.
+    in another, and games whose commands vary apart from the rest. observations and query are those of
+    `agents.acting.search_batch`; what comes out is in their order.
     """
     return prepare_games(network, observations, states, query)()
 
@@ -164,8 +168,9 @@ def prepare_games(
     places = torch.arange(len(query.seed)).split([len(rows) for _, rows in observations])
     searches: list[Callable[[], Result]] = []
     order = []
-    for by_rules in (False, True):
-        chosen = [index for index, (name, _) in enumerate(observations) if (name in states) == by_rules]
+    kinds = [(network.specs[network.games[name]].action_tokens > 0, name in states) for name, _ in observations]
+    for varies, by_rules in ((False, False), (False, True), (True, False), (True, True)):
+        chosen = [index for index, kind in enumerate(kinds) if kind == (varies, by_rules)]
         if not chosen:
             continue
         rows = torch.cat([places[index] for index in chosen])

@@ -24,6 +24,7 @@ from search import fastmath
 from search.compile import compiled
 
 _EPSILON = np.float32(1e-5)  # of layer_norm
+_BLOCK = 32  # numbers that a vectorised loop takes at a time; what is left over is slow
 
 
 class Aims(NamedTuple):
@@ -211,8 +212,8 @@ class Step:
     ) -> Answer:  # fmt: skip
         """Losses at `latent` [N, D] float32 and along the unrolled moves; writes the gradients of trunk, heads and
         embeddings, and returns that of the latent. Gradients into each earlier latent are halved (MuZero, appendix G);
-        the K unrolled positions together count as much as the first. beside: a further loss, weighted, and its gradient,
-        of the imagined latents [K, N, D]."""
+        the K unrolled positions together count as much as the first. beside: a further loss, weighted, of the imagined
+        latents [K, N, D], and its gradient."""
         mm, steps, depth = torch.mm, self.steps, len(self.inward)
         torso, heads = self.torso, self.heads
         heads.read_()
@@ -265,10 +266,9 @@ class Step:
                 else:
                     earlier = self.by_latents[k].tensor
                     earlier.add_(by_sum.tensor, alpha=0.5).addmm_(by_hidden.tensor, self.inward[b].weight, alpha=0.5)
-        self.by_table[...] = 0
-        self.by_game[...] = 0
         for b in range(depth):
-            _scatter_(self.all_by_hidden[b].array, self.action_row, aims.game, aims.action, self.by_table, self.by_game)
+            _scatter_(self.all_by_hidden[b].array, self.action_row, aims.game, aims.action, self.by_table, self.by_game,
+                      b == 0)  # fmt: skip
             mm(self.all_by_hidden[b].tensor.T, self.all_inputs[b], out=self.inward[b].by_weight)
             mm(self.all_by_sum[b].T, self.all_hidden[b], out=self.outward[b].by_weight)
         return Answer(float(total), self.losses, self.error, self.by_latents[0].tensor)
@@ -367,9 +367,13 @@ def normalise_back_(gradient, x, spread, out, by_bias, first):
 
 
 @compiled
-def _scatter_(gradient, action_row, game, action, table, of_game):
-    """Rows of gradient [K N, H] are added to those of their actions, table [rows, H], and games, of_game [games, H]."""
+def _scatter_(gradient, action_row, game, action, table, of_game, first):
+    """Rows of gradient [K N, H] are added to those of their actions, table [rows, H], and games, of_game [games, H],
+    both 0 before the `first`."""
     rows, steps = action.shape
+    if first:
+        table[:] = 0
+        of_game[:] = 0
     for k in range(steps):
         for i in range(rows):
             source, told = gradient[k * rows + i], table[action_row[game[i], action[i, k]]]
@@ -399,12 +403,14 @@ def _largest(x):
 @compiled
 def _cross_entropy_(logits, low, share, weight, bins, mass):
     """Cross-entropy of logits [V] with the target that has 1 - share at `low` and share at `low + 1`; logits become its
-    gradient times weight. Returns it, and the mean over bins [V]. mass: scratch [V]."""
+    gradient times weight. Returns it, and the mean over bins [V]. mass: scratch of whole blocks [V or more]."""
     count = logits.shape[0]
     top = _largest(logits)
     wanted = (np.float32(1) - share) * logits[low] + share * logits[low + 1]
     for v in range(count):
-        mass[v] = fastmath.exp(logits[v] - top)
+        mass[v] = logits[v] - top
+    for v in range(mass.shape[0]):  # whole blocks; what lies behind is not read
+        mass[v] = fastmath.exp(mass[v])
     whole = fastmath.total(mass, count)
     scale = weight / whole
     for v in range(count):
@@ -440,7 +446,7 @@ def _losses_(
     returned, and by_bias [O] its sum over the rows. losses [5, K + 1, N]: policy, value, reward, continuation, next
     mover. error [N]."""
     rows, steps = game.shape[0], policy.shape[1] - 1
-    mass = np.empty(max(bins.shape[0], exists.shape[1]), np.float32)
+    mass = np.zeros((max(bins.shape[0], exists.shape[1]) + _BLOCK - 1) // _BLOCK * _BLOCK, np.float32)
     losses[:] = 0
     by_bias[:] = 0
     first_reward = num_policy + num_bins

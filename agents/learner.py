@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.bounds import at_least, at_most
+from agents.commands import Commands
 from agents.encoders import label_seed, seeded
 from agents.fused import can_fuse
 from agents.fused_update import FusedUpdate
@@ -113,6 +114,7 @@ class Sample(NamedTuple):
     moved: Tensor  # [N, K] bool
     next_mover: Tensor  # [N, K] int64, seats from the mover on
     weight: Tensor  # [N] float32
+    shown: Tensor | None = None  # [N, K + 1, *shape]: observations of all positions, where commands vary
 
 
 def summed_steps(window: Window, config: LearnerConfig) -> Tensor:
@@ -139,6 +141,9 @@ def make_sample(
     targets = make_targets(window, config.unroll, summed_steps(window, config), gamma, config.search_share, searched)
     count, unroll, players = num_values(spec), config.unroll, spec.num_players
     to_play = window.to_play[:, : unroll + 1]
+    shown = None
+    if spec.action_tokens:
+        shown = torch.cat([window.observation[:, None], window.next_observation[:, :unroll]], 1)
     return Sample(
         spec=spec,
         observation=window.observation,
@@ -153,6 +158,7 @@ def make_sample(
         moved=targets.moved,
         next_mover=(to_play[:, 1:] - to_play[:, :-1]) % players,
         weight=window.weight,
+        shown=shown,
     )
 
 
@@ -188,12 +194,22 @@ class Losses(NamedTuple):
     consistency: Tensor | None  # [K, N] 1 - cosine; None where it has no weight
     value_error: Tensor  # [N] |decoded value - target| of the first position, in units of the game's scale
 
+    def beside(self, other: Losses) -> Losses:
+        """The rows of both, these first."""
+        pairs = zip(self[:-1], other[:-1], strict=True)
+        steps = [None if a is None or b is None else torch.cat([a, b], 1) for a, b in pairs]
+        return Losses(*steps, torch.cat([self.value_error, other.value_error]))  # pyright: ignore[reportArgumentType]
 
-def unroll(network: MultiGameNetwork, game: Tensor, latent: Tensor, action: Tensor) -> Tensor:
-    """[K + 1, N, L, D] latents along action [N, K]; gradients into each earlier latent are halved (MuZero app. G)."""
+
+def unroll(
+    network: MultiGameNetwork, game: Tensor, latent: Tensor, action: Tensor, commands: Commands | None = None
+) -> Tensor:
+    """[K + 1, N, L, D] latents along action [N, K]; gradients into each earlier latent are halved (MuZero app. G).
+
+    commands: [N, K, A, *], what could be said before each move, in games where that varies (see `condition`)."""
     steps = action.shape[1]
     # Embeddings of all moves in one look-up.
-    conditions = network.condition(game[:, None].expand(-1, steps), action).unbind(1)
+    conditions = network.condition(game[:, None].expand(-1, steps), action, commands).unbind(1)
     places = network.tables.place[game[:, None], action].unbind(1) if network.trunk.uses_places else [None] * steps
     latents = [latent]
     for condition, place in zip(conditions, places, strict=True):
@@ -275,7 +291,8 @@ class Learner:
                 sample = apply_symmetries(sample, buffer.spec.symmetries, self.generator)
             samples.append(sample)
             indices.append(window.index)
-        return samples, indices
+        order = sorted(range(len(samples)), key=lambda place: samples[place].shown is not None)  # see `_gradients`
+        return [samples[place] for place in order], [indices[place] for place in order]
 
     @torch.no_grad()
     def _refresh(self, buffers: dict[str, ReplayBuffer], windows: dict[str, Window]) -> dict[str, Window]:
@@ -308,14 +325,20 @@ class Learner:
         return fresh
 
     def losses(self, samples: Sequence[Sample]) -> Losses:
-        """Losses of every row, games in the order of `samples`."""
+        """Losses of every row, games in the order of `samples`; in all of them commands vary, or in none."""
         network, tables = self.network, self.network.tables
         sizes = torch.tensor([len(s.action) for s in samples])
         game = torch.tensor([network.games[s.spec.name] for s in samples]).repeat_interleave(sizes)
         latent = torch.cat([network.represent(s.spec.name, s.observation) for s in samples])
-        latents = unroll(network, game, latent, torch.cat([s.action for s in samples]))
+        said = self._commands(samples)
+        moves = None if said is None else Commands(*(part[:, :-1] for part in said))
+        latents = unroll(network, game, latent, torch.cat([s.action for s in samples]), moves)
         depth, rows = latents.shape[:2]
-        heads = network.heads(latents.flatten(0, 1), game.repeat(depth))
+        exists, at_heads = tables.exists[game], None
+        if said is not None:
+            at_heads = Commands(*(part.transpose(0, 1).flatten(0, 1) for part in said))
+            exists = said.there.transpose(0, 1)
+        heads = network.heads(latents.flatten(0, 1), game.repeat(depth), at_heads)
 
         def fold(per_row: Tensor) -> Tensor:
             """[(K + 1) N, ...] -> [K + 1, N, ...]."""
@@ -329,7 +352,7 @@ class Learner:
         moved = torch.cat([s.moved for s in samples]).T
         known = torch.cat([s.policy_known for s in samples]).T
         widest = tables.exists.shape[1]
-        policy = fold(heads.policy).masked_fill(~tables.exists[game], MISSING_LOGIT)
+        policy = fold(heads.policy).masked_fill(~exists, MISSING_LOGIT)
         policy = cross_entropy(policy, gather("policy", widest)) * known
 
         # Value and reward in one go; the first position has no reward and its target there is masked below.
@@ -361,9 +384,20 @@ class Learner:
     def _imagining(self) -> bool:
         return any(self.config.imagines(spec) for spec in self.network.specs)
 
+    def _commands(self, samples: Sequence[Sample]) -> Commands | None:
+        """[N, K + 1, A, *] what could be said in the positions, A of the widest game; None where nothing varies."""
+        widest, parts = self.network.tables.exists.shape[1], []
+        for sample in samples:
+            if sample.shown is not None:
+                found = self.network.commands(sample.spec.name, sample.shown)
+                assert found is not None, f"{sample.spec.name} says nothing"
+                parts.append(found.padded(widest))
+        assert len(parts) in (0, len(samples)), "games whose commands vary have a pass of their own"
+        return Commands(*(torch.cat(column) for column in zip(*parts, strict=True))) if parts else None
+
     def _consistency(self, latents: Tensor, samples: Sequence[Sample]) -> Tensor:
-        """[K, N] 1 - cosine of predicted and encoded next latents, the encoded side without gradient; 0 in rows of games
-        that have no such loss."""
+        """[K, N] 1 - cosine of predicted and encoded next latents, the encoded side without gradient; 0 in rows of
+        games that have no such loss."""
         steps, parts = len(latents) - 1, []
         for sample, imagined in zip(samples, latents[1:].split([len(s.action) for s in samples], 1), strict=True):
             if not self.config.imagines(sample.spec):
@@ -379,13 +413,13 @@ class Learner:
         """One step on a balanced batch; returns game -> head -> mean loss, and "all games"."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(total_updates)
-        return self._compiled_update(buffers, gamma) if self._can_fuse() else self._torch_update(buffers, gamma)
+        return (self._compiled_update if self._can_fuse(buffers) else self._torch_update)(buffers, gamma)
 
     def _torch_update(self, buffers: dict[str, ReplayBuffer], gamma: float) -> dict[str, dict[str, float]]:
         """An update of any network."""
         samples, indices = self.sample(buffers, gamma)
         self.optimizer.zero_grad(set_to_none=True)
-        losses, total = self._backward(samples)
+        losses, total = self._gradients(samples)
         norm = self.descend()
         self.num_updates += 1
         sizes = [len(s.action) for s in samples]
@@ -417,15 +451,36 @@ class Learner:
             self._fused = FusedUpdate(self.config, self.network, self.averaged, specs, self._averages, predictor)
         return self._fused
 
-    def _can_fuse(self) -> bool:
-        return self.config.unroll > 0 and can_fuse(self.network)
+    def _gradients(self, samples: Sequence[Sample]) -> tuple[Losses, float]:
+        """Losses and their weighted total; the gradients are left in the parameters. Games whose commands vary come
+        last in `samples` and have a pass of their own: they cost the others nothing."""
+        plain = [sample for sample in samples if sample.shown is None]
+        worded = [sample for sample in samples if sample.shown is not None]
+        assert all(sample.shown is None for sample in samples[: len(plain)]), "sample() puts these games last"
+        parts = []
+        if plain:
+            share = len(plain) / len(samples)
+            parts.append(self._backward(plain, share))
+        if worded:
+            parts.append(self._backward(worded, len(worded) / len(samples)))
+        if len(parts) == 1:
+            return parts[0]
+        (one, total), (other, more) = parts
+        return one.beside(other), total + more
 
-    def _row_weights(self, samples: Sequence[Sample]) -> Tensor:
-        """[N] of each row's loss in the total: every game counts the same, however many rows it has."""
-        return torch.cat([s.weight / (len(s.weight) * len(samples)) for s in samples])
+    def _can_fuse(self, buffers: dict[str, ReplayBuffer]) -> bool:
+        """Whether compiled passes know this network and these games."""
+        known = not any(buffer.spec.action_tokens for buffer in buffers.values())
+        return self.config.unroll > 0 and known and can_fuse(self.network)
 
-    def _backward(self, samples: Sequence[Sample]) -> tuple[Losses, float]:
-        """Losses and their weighted total; the gradients are left in the parameters."""
+    def _row_weights(self, samples: Sequence[Sample], share: float = 1.0) -> Tensor:
+        """[N] of each row's loss in the total: every game counts the same, however many rows it has. share: of these
+        games among all of the update."""
+        weights = torch.cat([s.weight / (len(s.weight) * len(samples)) for s in samples])
+        return weights if share == 1 else weights * share
+
+    def _backward(self, samples: Sequence[Sample], share: float = 1.0) -> tuple[Losses, float]:
+        """Losses and their weighted total; the gradients are added to those in the parameters."""
         config, losses = self.config, self.losses(samples)
         unrolled = 1.0 / max(1, config.unroll)
         weights = torch.full((config.unroll + 1, 1), unrolled)
@@ -434,7 +489,7 @@ class Learner:
         if losses.consistency is not None:
             moves = moves + config.consistency_loss * losses.consistency
         per_row = ((losses.policy + config.value_loss * losses.value) * weights).sum(0) + unrolled * moves.sum(0)
-        total = (per_row * self._row_weights(samples)).sum()
+        total = (per_row * self._row_weights(samples, share)).sum()
         total.backward()
         return losses, float(total.detach())
 

@@ -2,6 +2,10 @@
 
 Shape legend: B rows of any games, A actions of the widest game, P most players. The embedding of a node is one row
 [L * D + 1]: the latent and, last, the seat to move, so that the tree carries nothing else.
+
+Commands that vary (`GameSpec.action_tokens`) are read once, at the root. What could be said in a position that the
+model imagines nobody has shown it; below the root the tree therefore holds the commands of the root's own position,
+which each node's latent judges anew (docs/adding-a-game.md).
 """
 
 from __future__ import annotations
@@ -12,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from agents.commands import Commands
 from agents.native import native_step
-from agents.network import Heads, MultiGameNetwork, to_absolute
+from agents.network import Heads, MultiGameNetwork, spoken, to_absolute
 from agents.support import decode
 from search import RecurrentFn, Root, Step
 
@@ -38,6 +43,10 @@ class SearchModel:
         self.zero_sum, self.scale = tables.zero_sum[game], tables.scale[game]
         self.action_table = network.action_table()
         self.game_condition = torch.stack(list(network.game_embedding))[game]
+        # All rows or none: `agents.alphazero.prepare_games` searches games whose commands vary by themselves.
+        self.varies = len(network.query) > 0 and bool(tables.varies[game].any())
+        assert not self.varies or bool(tables.varies[game].all()), "commands that vary are searched by themselves"
+        self.commands: Commands | None = None  # [B, A, *] of the root's positions
         self._seat = torch.arange(max(2, int(tables.num_players.max())), device=game.device)
         # For rows that store one number: what it means to seats 0 and 1 when seat 0 moves.
         other = torch.where(self.zero_sum, -self.scale, torch.zeros_like(self.scale))
@@ -47,7 +56,11 @@ class SearchModel:
              value_scale: Tensor | None) -> Root:  # fmt: skip
         """One root a row. observations: (game, [rows, *shape]) in the order of the rows; legal [B, A] bool."""
         latent = torch.cat([self.network.represent(game, observation) for game, observation in observations])
-        heads = self.network.read(latent, self.action_row, self.num_values, self.num_players)
+        exists = self.exists
+        if self.varies:
+            self.commands = self.read_commands(observations)
+            exists = self.commands.there & legal
+        heads = self.network.read(latent, self.action_row, self.num_values, self.num_players, self.commands)
         return Root(
             prior_logits=heads.policy,
             value=self._seats(decode(heads.value, self.network.bins), to_play),
@@ -55,19 +68,31 @@ class SearchModel:
             legal=legal,
             to_play=to_play,
             seed=seed,
-            exists=self.exists,
+            exists=exists,
             value_scale=value_scale,
         )
+
+    def read_commands(self, observations: Sequence[tuple[str, Tensor]]) -> Commands:
+        """What can be said in the rows' positions, [B, A, *]; (game, [rows, *shape]) in the order of the rows."""
+        parts = []
+        for game, observation in observations:
+            found = self.network.commands(game, observation)
+            assert found is not None, f"{game} says nothing"
+            parts.append(found.padded(self.exists.shape[1]))
+        return parts[0] if len(parts) == 1 else Commands(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
     def step(self, embedding: Tensor, action: Tensor) -> Step:
         """embedding [B, L * D + 1], action [B] -> the model's `Step`."""
         network = self.network
         mover = embedding[:, -1].long()
         latent = embedding[:, :-1].unflatten(1, (network.num_tokens, network.width))
-        row = self.action_row.gather(1, action[:, None])[:, 0]
+        if self.commands is None:
+            move = F.embedding(self.action_row.gather(1, action[:, None])[:, 0], self.action_table)
+        else:
+            move = spoken(self.commands.move, action)
         place = self.place.gather(1, action[:, None])[:, 0] if network.trunk.uses_places else None
-        latent = network.trunk(latent, F.embedding(row, self.action_table) + self.game_condition, place)
-        heads = network.read(latent, self.action_row, self.num_values, self.num_players)
+        latent = network.trunk(latent, move + self.game_condition, place)
+        heads = network.read(latent, self.action_row, self.num_values, self.num_players, self.commands)
         to_play = self._next_mover(heads, mover)
         goes_on = torch.sigmoid(heads.continuation)
         seats = heads.value.shape[1]

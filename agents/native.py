@@ -41,9 +41,12 @@ _CONTEXT = np.dtype(
 
 def native_step(model: SearchModel, threshold: float) -> NativeModel | None:
     """`model.step` as a native model with the weights as they are now, or None where it cannot be one: another trunk,
-    another device, three players and more. threshold: the continuation below which an edge ends the game."""
+    another device, three players and more, commands that vary. threshold: the continuation below which an edge ends the
+    game."""
     network = model.network
     if not isinstance(network.trunk, MLPTrunk) or model.game.device.type != "cpu" or not model.two_players:
+        return None
+    if model.varies:
         return None
     trunk, core = network.trunk, network.core
     dynamics = Chain(

@@ -3,6 +3,9 @@
 Shape legend: B batch, L latent tokens, D width of a token, H hidden width, A actions of the widest game, K games,
 P players of the row's game, V value bins.
 
+In games whose commands vary (`GameSpec.action_tokens`) the rows of the action tables are replaced by what the commands
+say (`agents.commands`); all such games share that encoder.
+
 What belongs to one game alone: its embedding, the planes of its own in the first layer of the grid encoder, the
 actions whose keys no other game uses, and the scale of its values. Everything else is shared; that is what lets
 transfer happen. `NetworkConfig.shared_encoders = False` gives each game its own encoder for comparison.
@@ -22,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.bounds import at_least, at_most
+from agents.commands import KEY_WIDTH, CommandEncoder, Commands, compare
 from agents.encoders import Encoders, label_seed, seeded
 from agents.support import bin_values, decode
 from agents.trunks import known_trunk, make_trunk
@@ -132,6 +136,9 @@ class MultiGameNetwork(nn.Module):
         self.value_heads = nn.ModuleDict()  # number of stored values, if not 1 -> Linear(H, values * V)
         self.reward_heads = nn.ModuleDict()
         self.mover_heads = nn.ModuleDict()  # number of players, if more than 2 -> Linear(H, players)
+        # For games whose commands vary, with the first of them: "shared" or game index -> CommandEncoder; Linear(H, Q).
+        self.command_encoders = nn.ModuleDict()
+        self.query = nn.ModuleList()
         self.register_buffer("bins", bin_values(config.value_bins, config.value_limit), persistent=False)
         self.tables: Tables = Tables.empty()
         for spec in specs:
@@ -146,7 +153,9 @@ class MultiGameNetwork(nn.Module):
         device, index = self.bins.device, len(self.specs)
         private = "" if self.config.shared_encoders else f"{spec.name}: "
         self.encoders.add_game(spec, index)
-        self._add_actions([private + key for key in spec.keys()])  # noqa: SIM118
+        self._add_actions([] if spec.action_tokens else [private + key for key in spec.keys()])  # noqa: SIM118
+        if spec.action_tokens:
+            self._add_commands(self._command_slot(index))
         embedding = torch.randn(self.trunk.condition_width, generator=generator(self.seed, "game", spec.name)) * 0.1
         self.game_embedding.append(nn.Parameter(embedding))
         hidden, bins = self.config.hidden, self.config.value_bins
@@ -171,7 +180,7 @@ class MultiGameNetwork(nn.Module):
         first = len(self.action_index)
         for offset, key in enumerate(new):
             self.action_index[key] = first + offset
-        while capacity < len(self.action_index):
+        while capacity < max(1, len(self.action_index)):  # there is always a first block
             rows = max(ACTION_BLOCK, len(self.action_index) - capacity) if capacity else ACTION_BLOCK
             label = f"actions {capacity}"
             if capacity:  # the first block is the core's
@@ -182,6 +191,17 @@ class MultiGameNetwork(nn.Module):
         for key in new:
             if key.startswith(COMMAND):
                 self._begin_with_words(key)
+
+    def _command_slot(self, index: int) -> str:
+        return "shared" if self.config.shared_encoders else str(index)
+
+    def _add_commands(self, slot: str) -> None:
+        """Make room for games whose commands vary; those that are there already share what there is."""
+        if slot not in self.command_encoders:
+            width = self.trunk.condition_width
+            self.command_encoders[slot] = CommandEncoder(self.config, width, label_seed(self.seed, "commands", slot))
+        if not len(self.query):
+            self.query.append(seeded(nn.Linear(self.config.hidden, KEY_WIDTH), self.seed, "query", 0.35))
 
     @torch.no_grad()
     def _begin_with_words(self, key: str) -> None:
@@ -207,13 +227,33 @@ class MultiGameNetwork(nn.Module):
     # -- the three functions of the model (MuZero: h, g, f) ------------------------------------------------------
 
     def represent(self, game: str, observation: Tensor) -> Tensor:
-        """h: observation [B, *shape] of one game -> latent [B, L, D]."""
-        return self.encoders(self.games[game], observation)
+        """h: observation [B, *shape] of one game -> latent [B, L, D]. Commands behind a text are not looked at."""
+        index = self.games[game]
+        spec = self.specs[index]
+        return self.encoders(index, spec.text(observation) if spec.action_tokens else observation)
 
-    def condition(self, game: Tensor, action: Tensor) -> Tensor:
-        """[..., condition width] what the trunk is told of the move; game [...], action [...] int64."""
-        row = self.tables.action_row[game, action]
-        return F.embedding(row, self.action_table()) + F.embedding(game, torch.stack(list(self.game_embedding)))
+    def commands(self, game: str, observation: Tensor) -> Commands | None:
+        """What can be said in observations [..., *shape] of one game; None where actions are always the same."""
+        spec = self.specs[self.games[game]]
+        return self.read_commands(game, spec.commands(observation)) if spec.action_tokens else None
+
+    def read_commands(self, game: str, commands: Tensor) -> Commands:
+        """What commands [..., A, T] (tokens) of one game are to the network."""
+        return self.command_encoders[self._command_slot(self.games[game])](commands)
+
+    def condition(self, game: Tensor, action: Tensor, commands: Commands | None = None) -> Tensor:
+        """[..., condition width] what the trunk is told of the move; game [...], action [...] int64.
+
+        commands: [..., A, *] of the positions in games whose commands vary. Without them the trunk is told in such
+        games that somebody moved, and not what was said.
+        """
+        of_game = F.embedding(game, torch.stack(list(self.game_embedding)))
+        if commands is not None:
+            return spoken(commands.move, action) + of_game
+        move = F.embedding(self.tables.action_row[game, action], self.action_table())
+        if len(self.query):
+            move = move.masked_fill(self.tables.varies[game][..., None], 0.0)
+        return move + of_game
 
     def action_table(self) -> Tensor:
         """[rows, condition width] embeddings of all action keys."""
@@ -224,12 +264,16 @@ class MultiGameNetwork(nn.Module):
         place = self.tables.place[game, action] if self.trunk.uses_places else None
         return self.trunk(latent, self.condition(game, action), place)
 
-    def heads(self, latent: Tensor, game: Tensor) -> Heads:
-        """f, and the model's other outputs: latent [B, L, D], game [B] int64 -> `Heads`."""
-        return self.read(latent, self.tables.action_row[game], self.tables.num_values[game],
-                         self.tables.num_players[game])  # fmt: skip
+    def heads(self, latent: Tensor, game: Tensor, commands: Commands | None = None) -> Heads:
+        """f, and the model's other outputs: latent [B, L, D], game [B] int64 -> `Heads`.
 
-    def read(self, latent: Tensor, action_row: Tensor, num_values: Tensor, num_players: Tensor) -> Heads:
+        commands: [B, A, *], what can be said, where commands vary; without them the policy of such games means nothing.
+        """
+        return self.read(latent, self.tables.action_row[game], self.tables.num_values[game],
+                         self.tables.num_players[game], commands)  # fmt: skip
+
+    def read(self, latent: Tensor, action_row: Tensor, num_values: Tensor, num_players: Tensor,
+             commands: Commands | None = None) -> Heads:  # fmt: skip
         """`heads` with the rows' tables looked up already: action_row [B, A], num_values [B], num_players [B]."""
         hidden = self.activation(self.torso(latent.flatten(1)))
         policy, scalars, continuation, mover = self.core(hidden)
@@ -241,7 +285,8 @@ class MultiGameNetwork(nn.Module):
             reward = _by_count(self.reward_heads, hidden, reward, num_values)
         if len(self.mover_heads):
             mover = _by_count(self.mover_heads, hidden, mover[..., None], num_players)[..., 0]
-        return Heads(policy.gather(1, action_row), value, reward, continuation, mover)
+        logits = policy.gather(1, action_row) if commands is None else compare(self.query[0](hidden), commands.key)
+        return Heads(logits, value, reward, continuation, mover)
 
     def value_logits(self, latent: Tensor, game: Tensor) -> Tensor:
         """[B, R, V]: `heads(latent, game).value` and nothing else of it."""
@@ -270,6 +315,11 @@ def _by_count(heads: nn.ModuleDict, hidden: Tensor, core: Tensor, count: Tensor)
         seats = F.pad(head(hidden).unflatten(1, (-1, inner)), (0, 0, 0, widest - int(key)))
         result = torch.where((count == int(key))[:, None, None], seats, result)
     return result
+
+
+def spoken(move: Tensor, action: Tensor) -> Tensor:
+    """[..., width] of the actions [...] int64 that were chosen, from move [..., A, width] of all."""
+    return move.gather(-2, action[..., None, None].expand(*action.shape, 1, move.shape[-1]))[..., 0, :]
 
 
 def pad_last(values: Tensor, size: int) -> Tensor:
@@ -311,11 +361,12 @@ class Tables(NamedTuple):
     num_values: Tensor  # [K] int64: stored numbers a value
     zero_sum: Tensor  # [K] bool
     scale: Tensor  # [K] float32: unit of values and rewards
+    varies: Tensor  # [K] bool: actions are commands that vary; the rows above are then 0
 
     @staticmethod
     def empty() -> Tables:
         whole, no = torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.bool)
-        return Tables(whole[None], no[None], whole[None], whole, whole, no, torch.zeros(0))
+        return Tables(whole[None], no[None], whole[None], whole, whole, no, torch.zeros(0), no)
 
     @staticmethod
     def build(specs: Sequence[GameSpec], action_index: dict[str, int], private_keys: bool, side: int) -> Tables:
@@ -326,7 +377,7 @@ class Tables(NamedTuple):
         place = torch.full((len(specs), widest), -1, dtype=torch.int64)
         for index, spec in enumerate(specs):
             private = f"{spec.name}: " if private_keys else ""
-            for action, key in enumerate(spec.keys()):
+            for action, key in enumerate(() if spec.action_tokens else spec.keys()):
                 rows[index, action] = action_index[private + key]
                 if key.startswith("cell ") and len(spec.observation.shape) == 3:
                     # A board larger than the grid is averaged down to it, and its cells with it.
@@ -344,6 +395,7 @@ class Tables(NamedTuple):
             torch.tensor([num_values(spec) for spec in specs]),
             torch.tensor([spec.zero_sum for spec in specs]),
             torch.tensor([reward_unit(spec) for spec in specs]),
+            torch.tensor([spec.action_tokens > 0 for spec in specs]),
         )
 
 

@@ -43,7 +43,7 @@ class Window(NamedTuple):
     """N stretches of W consecutive steps of one game, [N, W, ...]; they may run across the end of an episode."""
 
     observation: Tensor  # [N, *shape] of the first step only
-    next_observation: Tensor  # [N, W, *shape], or empty without `keep_next`
+    next_observation: Tensor  # [N, W, *shape], or empty without `keep_next` where commands do not vary
     index_of: Tensor  # [N, W] int64: flat position of each step in the ring
     legal: Tensor  # [N, A] bool, first step only
     to_play: Tensor  # [N, W] int64
@@ -96,10 +96,10 @@ class ReplayBuffer:
 
     def __init__(self, spec: GameSpec, copies: int, config: ReplayConfig, window: int, keep_next: bool = False,
                  rules: ExactRules | None = None):  # fmt: skip
-        """window: steps of a sample. keep_next: samples carry the following observations (consistency loss). rules: the
-        states are kept too, packed by them (reanalysis with the rules)."""
+        """window: steps of a sample. keep_next: samples carry the following observations (consistency loss; always
+        where commands vary). rules: the states are kept too, packed by them (reanalysis with the rules)."""
         self.spec, self.copies, self.config, self.window = spec, copies, config, window
-        self.keep_next, self.rules = keep_next, rules
+        self.keep_next, self.rules = keep_next or spec.action_tokens > 0, rules  # which show what could be said
         state_bytes = rules.width if rules is not None else 0
         self.fields = row_fields(spec)
         self.length = ring_length(spec, copies, config, window, state_bytes)

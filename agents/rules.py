@@ -182,8 +182,8 @@ class NetworkOpinion:
     def __call__(self, at: Positions) -> tuple[Tensor, Tensor]:
         """See `Evaluator`."""
         spec, network = self.game.spec, self.network
-        index = torch.full_like(at.to_play, network.games[spec.name])
-        heads = network.heads(network.represent(spec.name, self.game.observe(at.state)), index)
+        index, seen = torch.full_like(at.to_play, network.games[spec.name]), self.game.observe(at.state)
+        heads = network.heads(network.represent(spec.name, seen), index, network.commands(spec.name, seen))
         value = network.decode_seats(heads.value, index, at.to_play, spec.num_players)
         return heads.policy[:, : spec.num_actions].float(), value.float()
 

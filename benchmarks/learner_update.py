@@ -6,32 +6,33 @@
 Each of the two trees runs in a process of its own, which waits while the other makes some updates: a busy machine slows
 both. Times are the thread's own processor time, which is the clock's on an idle machine and leaves out the waiting on
 a busy one. Without --before this tree alone is measured. An update's parts are timed by wrapping the functions that
-make them; products are what torch's profiler finds in matrix products and convolutions (gradients included) in further
-updates: of each operation and its shapes the median, so that what was interrupted does not count, times how often it
-was called. `--runs` also times whole short runs of both trees.
+make them; products are the time in matrix products and convolutions (gradients included) in further updates, each
+operation timed where torch dispatches it (its profiler has the wall's clock only, which a busy machine makes useless).
+`--runs` also times whole short runs of both trees.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import functools
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 GAMES = ("tictactoe", "CartPole-v1", "connect_four", "minatar/breakout")
-PRODUCTS = ("aten::mm", "aten::addmm", "aten::addmm_", "aten::bmm", "aten::convolution_backward",
-            "aten::mkldnn_convolution")  # fmt: skip
+PRODUCTS = ("mm", "addmm", "addmm_", "bmm", "convolution", "convolution_backward")
 BLOCK = 5  # updates in a row
 # Part -> what makes it, by tree: attributes of agents.learner, as far as a tree has them.
 PARTS = {
@@ -113,15 +114,31 @@ def work(games: list[str]) -> None:
             whole = time.thread_time() - started
             found.append({"whole": 1e3 * whole} | {part: 1e3 * seconds for part, seconds in spent.items()})
         print(json.dumps(found), flush=True)
-    with torch.profiler.profile(record_shapes=True) as profile:
-        for _ in range(40):
+    found = []
+    for _ in range(40):
+        with products() as spent_in_products:
             update()
-    calls: dict[str, list[float]] = {}
-    for event in profile.events():
-        if event.name in PRODUCTS:
-            calls.setdefault(f"{event.name} {event.input_shapes}", []).append(event.self_cpu_time_total)
-    products = sum(statistics.median(times) * len(times) for times in calls.values())
-    print(json.dumps(products / 1e3 / 40), flush=True)
+        found.append(1e3 * spent_in_products[0])
+    print(json.dumps(statistics.median(found)), flush=True)
+
+
+@contextlib.contextmanager
+def products() -> Iterator[list[float]]:
+    """Within it, adds the seconds of every product to the only entry of the list."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    spent = [0.0]
+
+    class Timed(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            started = time.thread_time()
+            answer = function(*args, **(kwargs or {}))
+            if function.overloadpacket.__name__ in PRODUCTS:
+                spent[0] += time.thread_time() - started
+            return answer
+
+    with Timed():
+        yield spent
 
 
 # -- the one that compares ---------------------------------------------------------------------------------------
@@ -168,20 +185,24 @@ def measure(trees: dict[str, Path], games: list[str], rounds: int) -> dict[str, 
     return found
 
 
-def time_runs(trees: dict[str, Path], folder: Path, updates: int, repeats: int) -> dict[str, list[float]]:
-    """name of the tree -> seconds of `gurgeh train games=[tictactoe]` by its own clock, tree by tree in turn."""
-    found: dict[str, list[float]] = {name: [] for name in trees}
+def time_runs(trees: dict[str, Path], folder: Path, updates: int, repeats: int) -> dict[str, list[tuple[float, float]]]:
+    """name of the tree -> of each `gurgeh train games=[tictactoe]`, tree by tree in turn, the seconds by its own clock
+    and the processor seconds of the whole process, its start included."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in trees}
     for number in range(repeats):
         for name, tree in trees.items():
             shutil.rmtree(folder / f"{name}-{number}", ignore_errors=True)
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
             subprocess.run(
                 [sys.executable, "-m", "gurgeh", "train", "--no-evaluation", "--runs", str(folder), "--name",
                  f"{name}-{number}", "games=[tictactoe]", f"schedule.updates={updates}", "monitor.enabled=false",
                  "logging.evaluate_every_updates=0", "logging.tensorboard=false"],
                 cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)}, check=True, stdout=subprocess.DEVNULL,
             )  # fmt: skip
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
             lines = (folder / f"{name}-{number}" / "metrics.jsonl").read_text().splitlines()
-            found[name].append(json.loads(lines[-1])["time"]["seconds"])
+            processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            found[name].append((json.loads(lines[-1])["time"]["seconds"], processor))
             print(name, found[name], flush=True)
     return found
 
@@ -193,10 +214,17 @@ def revision(tree: Path) -> str:
     return said[0] + ("+" if said[1] else "")
 
 
+def write(path: Path | None, lines: list[str]) -> None:
+    """What there is so far."""
+    if path is not None:
+        path.write_text("\n".join(lines) + "\n")
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", type=Path, help="another tree, such as a worktree of an older commit")
+    parser.add_argument("--after", type=Path, default=ROOT, help="the tree that it is compared with; default: this one")
     parser.add_argument("--rounds", type=int, default=20, help=f"rounds of {BLOCK} updates of each tree")
     parser.add_argument("--games", action="append", help="games of one line, with commas; default: each, then all")
     parser.add_argument("--runs", type=int, default=0, help="updates of whole runs of tictactoe, also timed")
@@ -213,7 +241,7 @@ def main() -> None:
         return
     import torch
 
-    trees = ({"before": args.before.resolve()} if args.before else {}) | {"after": ROOT}
+    trees = ({"before": args.before.resolve()} if args.before else {}) | {"after": args.after.resolve()}
     lines = [
         "# An update of the learner",
         "",
@@ -238,13 +266,14 @@ def main() -> None:
                 f"{f['products']:.2f} = {100 * f['products'] / f['whole']:.0f} % |"
             )
             print(lines[-1], flush=True)
+        write(args.out, lines)
     if args.runs:
         seconds = time_runs(trees, args.folder, args.runs, args.repeats)
         lines += ["", f"Whole runs, `gurgeh train games=[tictactoe] schedule.updates={args.runs}` without monitor and "
-                  "evaluation, seconds by the run's own clock, in turn:", ""]  # fmt: skip
-        lines += [f"- {name}: {', '.join(f'{s:.1f}' for s in times)}" for name, times in seconds.items()]
-    if args.out:
-        args.out.write_text("\n".join(lines) + "\n")
+                  "evaluation, in turn: seconds by the run's own clock (processor seconds of the process, its start "
+                  "included):", ""]  # fmt: skip
+        lines += [f"- {name}: {', '.join(f'{s:.1f} ({p:.1f})' for s, p in times)}" for name, times in seconds.items()]
+    write(args.out, lines)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ CHECKS: dict[str, Callable[[Trial], Iterator[Finding]]] = {
     "spec": contract.spec,
     "shapes and types": contract.shapes,
     "legal moves": contract_boards.masks,
+    "commands": contract.commands,
     "ends and length": contract.ends,
     "reward range and sum": contract.rewards,
     "reward goes to seats": contract_boards.reward_seats,

@@ -14,6 +14,7 @@ from torch import Tensor
 from envs import playthrough
 from envs.contract_boards import symmetry_tables
 from envs.game import ObservationKind, Timestep, episode_seed, has_explicit_chance
+from envs.tokens import PADDING, VOCABULARY
 from envs.trial import Finding, Play, Skip, Trial, clone, equal, first_row, guard, random_move, rows_equal
 
 
@@ -57,10 +58,42 @@ def spec(trial: Trial) -> Iterator[Finding]:
 def shapes(trial: Trial) -> Iterator[Finding]:
     """Shapes, types, finite numbers, a legal move in every position: the play itself looks at each step."""
     start = trial.play.shown[0]
+    if trial.spec.observation.kind is ObservationKind.TOKENS:
+        for step, now in enumerate(trial.play.shown):
+            strange = ((now.observation < 0) | (now.observation >= VOCABULARY)).any(1)
+            if bool(strange.any()):
+                problem = f"tokens outside 0 to {VOCABULARY - 1}"
+                yield Finding(problem, "Use the vocabulary of envs.tokens", first_row(strange), step)
+                return
     for field in ("reward", "terminated", "truncated"):
         wrong = (getattr(start, field) != 0).reshape(trial.num_copies, -1).any(1)
         if bool(wrong.any()):
             yield Finding(f"{field} is set after reset()", "A reset has no reward and no end", first_row(wrong), 0)
+
+
+def commands(trial: Trial) -> Iterator[Finding]:
+    """What can be said: a text for every legal action, no two alike, padding for the others."""
+    spec = trial.spec
+    if not spec.action_tokens:
+        raise Skip("only for games whose commands vary (action_tokens)")
+    for step, now in enumerate(trial.play.shown):
+        said = spec.commands(now.observation)
+        silent = (said == PADDING).all(2)
+        if not torch.equal(~silent, now.legal):
+            copy = first_row((silent == now.legal).any(1))
+            problem = (
+                f"actions {torch.nonzero(~silent[copy]).flatten().tolist()} say something, legal are "
+                f"{torch.nonzero(now.legal[copy]).flatten().tolist()}"
+            )
+            advice = "List the commands that can be given now, and padding behind them (envs.tokens.encode_position)"
+            yield Finding(problem, advice, copy, step)
+            return
+        for copy in range(trial.num_copies):
+            texts = said[copy][now.legal[copy]]
+            if len(texts.unique(dim=0)) < len(texts):
+                problem, advice = "two legal actions say the same", "Raise action_tokens, or leave one of them out"
+                yield Finding(problem, advice, copy, step)
+                return
 
 
 def ends(trial: Trial) -> Iterator[Finding]:

@@ -29,7 +29,7 @@ class ObservationKind(enum.StrEnum):
     GRID = "grid"  # [C, H, W] planes; plane 0 is mine and plane 1 theirs when `GameSpec.board_planes`
     PIXELS = "pixels"  # [C, H, W] of uint8
     VECTOR = "vector"  # [N]
-    TOKENS = "tokens"  # [N] of the vocabulary of envs.tokens, int16
+    TOKENS = "tokens"  # [N] of the vocabulary of envs.tokens, int16; with `GameSpec.action_tokens` commands follow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +61,10 @@ class GameSpec:
     action_keys: tuple[str, ...] | None = None
     """What each action means, `A` strings. Games that use the same key share that action's embedding:
     `cell ROW COLUMN` for a placement, `column COLUMN` for a drop. None: every action is the game's own."""
+    action_tokens: int = 0
+    """T: the actions are commands that vary from position to position. The observation (tokens) then ends with A * T
+    tokens: what each action says here, T for each, padding alone for one that there is not (`commands`). No action
+    means the same everywhere. 0: action a is always the same action."""
     symmetries: Symmetries | None = None
     solvable: bool = False  # small enough that `envs.solver` enumerates every position
     native: bool = False  # rules are pure functions on tensors
@@ -81,11 +85,39 @@ class GameSpec:
         if self.num_outcomes and not self.stochastic:
             raise ValueError(f"{self.name}: num_outcomes={self.num_outcomes} needs stochastic=True")
         if self.num_actions < 1 or self.num_players < 1:
-            raise ValueError(f"{self.name}: num_actions and num_players must be at least 1")
+            raise ValueError(
+                f"{self.name}: num_actions and num_players must be at least 1, found {self.num_actions} and "
+                f"{self.num_players}"
+            )
+        if self.action_tokens:
+            self._check_commands()
+
+    def _check_commands(self) -> None:
+        shape, tail = self.observation.shape, self.num_actions * self.action_tokens
+        if self.observation.kind is not ObservationKind.TOKENS or len(shape) != 1 or shape[0] <= tail:
+            raise ValueError(
+                f"{self.name}: action_tokens={self.action_tokens} needs an observation of tokens, longer than the "
+                f"{self.num_actions} * {self.action_tokens} of its commands; found {self.observation.kind} of {shape}"
+            )
+        if self.action_keys is not None or self.symmetries is not None or self.solvable:
+            raise ValueError(
+                f"{self.name}: its actions are what they say (action_tokens); leave action_keys, symmetries and "
+                "solvable out"
+            )
 
     def keys(self) -> tuple[str, ...]:
         """The `A` action keys, the game's own ones filled in."""
         return self.action_keys or tuple(f"{self.name} {action}" for action in range(self.num_actions))
+
+    def commands(self, observation: Tensor) -> Tensor:
+        """[..., A, T]: what each action says in observations [..., N], in games whose commands vary."""
+        assert self.action_tokens, f"the actions of {self.name} say nothing"
+        first = self.observation.shape[0] - self.num_actions * self.action_tokens
+        return observation[..., first:].unflatten(-1, (self.num_actions, self.action_tokens))
+
+    def text(self, observation: Tensor) -> Tensor:
+        """[..., N - A * T]: observations [..., N] without the commands behind them."""
+        return observation[..., : self.observation.shape[0] - self.num_actions * self.action_tokens]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -70,10 +70,25 @@ def make(name: str) -> Game:
         if not rest:
             raise ValueError(f"{name!r} names no game: write {prefix}/NAME; `gurgeh games list` shows the names")
         return _adapter(prefix).make(rest)
+    _check_family(name)
     known = _adapter(FALLBACK).find(name)
     if known is None:
         raise ValueError(unknown(name, names()))
     return known
+
+
+def _check_family(name: str) -> None:
+    """ValueError for settings of a native game that has none, and for families that are nearly spelt right; before
+    what stands in front of a colon is taken for a package that registers games with Gymnasium."""
+    family, colon, settings = name.partition(":")
+    if not colon or "/" in family or settings.startswith("bins="):
+        return
+    if family in _native_modules():
+        raise ValueError(f"{name!r}: {family} has no settings; write {family}")
+    close = difflib.get_close_matches(family.lower(), [*_families(), *_native_modules()], 1)
+    if close and importlib.util.find_spec(family.partition(".")[0]) is None:
+        meant = close[0] + (f":{settings}" if close[0] in _families() else "")
+        raise ValueError(f"unknown game {name!r}: did you mean {meant}? `gurgeh games list` shows every name")
 
 
 def is_foreign(name: str) -> bool:

@@ -78,7 +78,7 @@ class Drawer:
             return self._pixels(frame.observation)
         if kind is ObservationKind.VECTOR:
             return self._numbers(frame.observation)
-        return Text(tokens.decode(frame.observation))
+        return Text(tokens.decode(self.spec.text(frame.observation)))
 
     def _stones(self, frame: Frame) -> Tensor | None:
         """[P, H, W] bool by seat, from what the mover sees; None where it does not say whose a stone is.
@@ -230,7 +230,7 @@ class Drawer:
         if main is not None:
             table.add_column("", min_width=BAR, style="green")
         for action in self._shown(frame, main):
-            row = [("▶ " if action == frame.action else "  ") + action_label(self.spec, action)]
+            row = [("▶ " if action == frame.action else "  ") + action_label(self.spec, action, frame.observation)]
             row += [str(values[action]) if name == "visits" else f"{values[action] * 100:.1f} %"
                     for name, values in columns.items()]  # fmt: skip
             if main is not None:
@@ -249,8 +249,11 @@ class Drawer:
         return legal[: 2 * MOST_MOVES] if weights is not None else [frame.action]
 
 
-def action_label(spec: GameSpec, action: int) -> str:
-    """The action's key, without the game's name before it, or that it is a command."""
+def action_label(spec: GameSpec, action: int, observation: Tensor | None = None) -> str:
+    """What the action says in the position (observation [*shape]) where commands vary, else its key, without the game's
+    name before it, or that it is a command."""
+    if spec.action_tokens and observation is not None:
+        return tokens.decode(spec.commands(observation)[action])
     return spec.keys()[action].removeprefix(f"{spec.name} ").removeprefix("command ")
 
 

@@ -61,7 +61,7 @@ def _data(spec: GameSpec, episode: Episode, frame: Frame) -> dict[str, Any]:
         "move": frame.move, "to_play": frame.to_play, "observation": frame.observation.tolist(), "reward": frame.reward,
     }  # fmt: skip
     if frame.action is not None:
-        content |= {"action": frame.action, "action_key": action_label(spec, frame.action)}
+        content |= {"action": frame.action, "action_key": action_label(spec, frame.action, frame.observation)}
         for name in ("value", "policy", "prior", "visits"):
             if getattr(episode, name):
                 content[name] = getattr(episode, name)[frame.move]
@@ -87,7 +87,7 @@ def _picture(spec: GameSpec, episode: Episode, frame: Frame) -> Any:
     value = episode.value[frame.move] if episode.value and frame.action is not None else None
     parts = [f"{frame.move}/{len(episode)}"]
     parts += [f"value {value[frame.to_play]:+.2f}"] if value is not None else []
-    parts += [f"plays {action_label(spec, frame.action)}"] if frame.action is not None else [
+    parts += [f"plays {action_label(spec, frame.action, frame.observation)}"] if frame.action is not None else [
         "outcome " + ", ".join(f"{outcome:g}" for outcome in episode.outcome)]  # fmt: skip
     ImageDraw.Draw(whole).text((6, image.height + 4), "   ".join(parts), WHITE, ImageFont.load_default(14))
     return whole

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from agents.commands import Commands
 from agents.learner import MISSING_LOGIT, unroll
 from agents.network import Heads, MultiGameNetwork, num_values, to_relative
 from agents.support import two_hot
@@ -77,7 +78,11 @@ def frozen_losses(
     mover: cross-entropy. targets: those of `frozen` and `moves`, if they are at hand.
     """
     targets = targets_of(network, spec, frozen, moves) if targets is None else targets
-    said = unrolled_heads(network, spec, frozen.action[:, :moves], network.represent(spec.name, frozen.observation))
+    latent, action, commands = network.represent(spec.name, frozen.observation), frozen.action[:, :moves], None
+    if frozen.command is not None:  # what was said is all that is known of these moves: one action each
+        commands = network.read_commands(spec.name, frozen.command[:, :moves, None])
+        action = torch.zeros_like(action)
+    said = unrolled_heads(network, spec, action, latent, commands)
     (losses,) = head_losses(spec, said, targets)
     first = {"policy": 0, "value": 0}
     return {
@@ -87,10 +92,14 @@ def frozen_losses(
     }  # fmt: skip
 
 
-def unrolled_heads(network: MultiGameNetwork, spec: GameSpec, action: Tensor, latent: Tensor) -> Heads:
-    """What the network says at latent [N, L, D] and after each of the moves action [N, K]: heads [K + 1, N, *]."""
+def unrolled_heads(
+    network: MultiGameNetwork, spec: GameSpec, action: Tensor, latent: Tensor, commands: Commands | None = None
+) -> Heads:
+    """What the network says at latent [N, L, D] and after each of the moves action [N, K]: heads [K + 1, N, *].
+
+    commands: [N, K, A, *], what could be said before each move, in games where that varies (see `unroll`)."""
     game = torch.full((len(latent),), network.games[spec.name])
-    return stacked_heads(network, game, unroll(network, game, latent, action))
+    return stacked_heads(network, game, unroll(network, game, latent, action, commands))
 
 
 def heads_apart(network: MultiGameNetwork, spec: GameSpec, action: Tensor, latent: Tensor) -> Heads:

@@ -48,13 +48,15 @@ def scripted(stream: TextIO | str) -> Iterator[str]:
                 yield word.strip()
 
 
-def find_move(text: str, game: Game, legal: list[int]) -> int:
+def find_move(text: str, game: Game, legal: list[int], observation: torch.Tensor | None = None) -> int:
     """The legal action that `text` means: its number, its label, or for a cell the row and the column.
+
+    observation: [*shape] of the position, which says what the actions are where commands vary.
 
     ValueError with the reason, and what would do.
     """
     spec = game.spec
-    labels = {action_label(spec, action).lower(): action for action in range(spec.num_actions)}
+    labels = {action_label(spec, action, observation).lower(): action for action in range(spec.num_actions)}
     wanted = " ".join(text.lower().split())
     action = labels.get(wanted, labels.get(f"cell {wanted}", labels.get(f"column {wanted}")))
     if action is None and len(text) == 1 and not text.isdigit():
@@ -68,7 +70,7 @@ def find_move(text: str, game: Game, legal: list[int]) -> int:
         separate = " (moves are separated by commas or lines)" if " " in wanted else ""
         raise ValueError(f"{text!r} is no move: type a number from 0 to {spec.num_actions - 1} or a label{separate}")
     if action not in legal:
-        raise ValueError(f"{action_label(spec, action)} is not legal here")
+        raise ValueError(f"{action_label(spec, action, observation) or action} is not legal here")
     return action
 
 
@@ -104,7 +106,7 @@ class Table:
                 else:
                     action = self._decide(player, environment, now)
                     mover = f"{self._seat(seat)} ({player.name})"
-                    what = action_label(self.game.spec, action)
+                    what = action_label(self.game.spec, action, now.observation[0])
                     self.console.print(Text(f"{mover} plays {'(hidden)' if self._hides(seat) else what}"))
                 now = environment.step(torch.tensor([action]))
                 self.moves += 1
@@ -128,10 +130,10 @@ class Table:
             if text.lower() in HELP:
                 self.console.print("a move is its number or label (a cell also ROW COLUMN); m lists moves, q quits")
             elif text.lower() in MOVES:
-                self._list(legal, len(legal))
+                self._list(legal, len(legal), now.observation[0])
             elif text:
                 try:
-                    return find_move(text, self.game, legal)
+                    return find_move(text, self.game, legal, now.observation[0])
                 except ValueError as error:
                     if source.script:
                         raise ValueError(f"move {self.moves + 1} of the script: {error}") from error
@@ -156,12 +158,12 @@ class Table:
             self.console.print(Text(f"move {self.moves + 1}{so_far}", style="bold"))
         self.console.print(self.drawer.position(self._frame(now.observation[0], seat)))
         legal = torch.nonzero(now.legal[0]).flatten().tolist()
-        self._list(legal, MOST_SHOWN)
+        self._list(legal, MOST_SHOWN, now.observation[0])
 
-    def _list(self, legal: list[int], most: int) -> None:
+    def _list(self, legal: list[int], most: int, observation: torch.Tensor) -> None:
         """`moves: 0, 1, 2` where numbers say it all, else with labels; cells as ROW COLUMN."""
         spec = self.game.spec
-        labels = {action: action_label(spec, action) for action in legal}
+        labels = {action: action_label(spec, action, observation) for action in legal}
         cells = all(label.startswith("cell ") for label in labels.values())
         shown = []
         for action, label in labels.items():

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.game import Game, Timestep
+from envs.game import Game, GameSpec, Timestep
+from envs.tokens import PADDING
 
 NUM_PHASES = 3  # opening, middle, end: thirds of the episode
 _NUM_COPIES = 32
@@ -47,8 +48,9 @@ class _Play:
     ended: list[Tensor] = dataclasses.field(default_factory=list)  # T of [B]
     next_to_play: list[Tensor] = dataclasses.field(default_factory=list)  # T of [B], after the move, same episode
     digest: list[list[bytes]] = dataclasses.field(default_factory=list)  # T of B: which observation it is
+    command: list[Tensor] = dataclasses.field(default_factory=list)  # T of [B, tokens]: what was said, if that varies
 
-    def note(self, before: Timestep, action: Tensor, after: Timestep) -> None:
+    def note(self, spec: GameSpec, before: Timestep, action: Tensor, after: Timestep) -> None:
         """One step of all copies. Wrapped environments may reuse their arrays, so everything is copied."""
         ended = after.terminated | after.truncated
         self.to_play.append(before.to_play.clone())
@@ -58,6 +60,8 @@ class _Play:
         self.terminated.append(after.terminated.clone())
         self.ended.append(ended.clone())
         self.next_to_play.append(torch.where(ended, after.final_to_play, after.to_play))
+        if spec.action_tokens:
+            self.command.append(spec.commands(before.observation)[torch.arange(len(action)), action])
 
 
 def random_positions(handle: Game, size: int, unroll: int, seed: int) -> dict[str, Any]:
@@ -107,8 +111,10 @@ def _play(handle: Game, size: int, seed: int, generator: torch.Generator) -> _Pl
         play.digest.append([hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in now.observation.numpy()])
         distinct.update(play.digest[-1])
         before = now._replace(to_play=now.to_play.clone(), legal=now.legal.clone())
+        if handle.spec.action_tokens:
+            before = before._replace(observation=now.observation.clone())
         now = environment.step(action)
-        play.note(before, action, now)
+        play.note(handle.spec, before, action, now)
         for copy, ended in enumerate(play.ended[-1].tolist()):
             lengths[copy][-1] += 1
             if ended:
@@ -159,7 +165,8 @@ def _following(play: _Play, step: Tensor, copy: Tensor, unroll: int) -> dict[str
     num_steps = len(play.action)
     stacked = {
         name: torch.stack(getattr(play, name))
-        for name in ("to_play", "action", "reward", "terminated", "ended", "next_to_play")
+        for name in ("to_play", "action", "reward", "terminated", "ended", "next_to_play", "command")
+        if getattr(play, name)
     }
     alive = torch.ones(len(step), dtype=torch.bool)
     to_play = [stacked["to_play"][step, copy]]
@@ -171,6 +178,8 @@ def _following(play: _Play, step: Tensor, copy: Tensor, unroll: int) -> dict[str
         columns["action"].append(torch.where(alive, stacked["action"][here], 0))
         columns["reward"].append(torch.where(alive[:, None], stacked["reward"][here], 0.0))
         columns["continues"].append(alive & ~stacked["terminated"][here])
+        if play.command:
+            columns.setdefault("command", []).append(torch.where(alive[:, None], stacked["command"][here], PADDING))
         goes_on = alive & ~stacked["terminated"][here]
         to_play.append(torch.where(goes_on, stacked["next_to_play"][here], to_play[-1]))
         alive = alive & ~stacked["ended"][here]

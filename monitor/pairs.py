@@ -47,8 +47,8 @@ class SharingMeasure:
     labels: Callable[[str, int], Mapping[str, np.ndarray]]  # (game, size) -> what a probe reads, name -> [N]
     inputs: Callable[[str, int], np.ndarray]  # (game, size) -> [N, I] what the network is shown
     same_inputs: Callable[[str, str], bool]
-    """(game, other) -> whether the inputs of both go into the network by the same weights, entry by entry: only then can
-    what a probe carries over between raw inputs be handed on by a network that does nothing."""
+    """(game, other) -> whether the inputs of both go into the network by the same weights, entry by entry: only then
+    can what a probe carries over between raw inputs be handed on by a network that does nothing."""
     untrained: Callable[[str, int, int], np.ndarray]  # (game, size, number) -> [N, D] latents before any training
     paired: Callable[[str, str, int, int | None], np.ndarray | None]
     """(game, twin, size, number) -> [N, D] latents of the game's positions shown as the twin's, number: of an untrained

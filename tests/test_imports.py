@@ -32,7 +32,7 @@ TORCH_IN_MONITOR = {"measures.py"}  # what looks into a network; the rest reads 
 EXTRAS = (
     "ale_py", "Box2D", "minatar", "pettingzoo", "pygame", "rlcard", "chess", "shimmy", "pyspiel", "open_spiel",
     "minigrid", "mpe2", "multi_agent_ale_py", "mujoco", "envpool", "ray", "plotly", "pandas", "pytest", "hypothesis",
-    "bitbully", "bitbully_databases", "ruptures", "changepoint_online", "sklearn",
+    "bitbully", "bitbully_databases", "ruptures", "changepoint_online", "sklearn", "textarena", "textworld",
 )  # fmt: skip
 UNPICKLERS = {"pickle", "cPickle", "dill", "joblib", "cloudpickle", "marshal", "shelve"}
 

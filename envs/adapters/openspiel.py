@@ -114,6 +114,7 @@ def make(rest: str) -> Game:
         from envs.registry import unknown
 
         raise ValueError(unknown(f"openspiel/{short}", names()))
+    _check_parameters(rest, text, kinds[short])
     try:
         inner = pyspiel.load_game(text)
     except (pyspiel.SpielError, RuntimeError, ValueError) as error:
@@ -135,6 +136,19 @@ def make(rest: str) -> Game:
         raise ValueError(f"{name}: it gives no tensor of what a player sees ({_first_line(error)})") from error
     spec = _spec(name, short, inner, game, reader, board)
     return Game(name, spec, functools.partial(OpenSpielEnvironment, spec, game, reader))
+
+
+def _check_parameters(rest: str, text: str, kind: Any) -> None:
+    """ValueError for parameters that a game does not have, before OpenSpiel itself writes to the terminal of them."""
+    inside = text.partition("(")[2].removesuffix(")")
+    if "(" in inside:  # a game within a game
+        return
+    known = sorted(kind.parameter_specification)
+    for parameter in filter(None, inside.split(",")):
+        name = parameter.partition("=")[0]
+        if name not in known:
+            has = f"its parameters are {', '.join(known)}" if known else "it has no parameters"
+            raise ValueError(f"openspiel/{rest}: no parameter {name!r}; {has}")
 
 
 def _in_turns(game: Any) -> Any:

@@ -75,7 +75,7 @@ def test_the_next_mover_is_the_likeliest_of_the_rows_own_players(monkeypatch):
     network = tiny_network(NAMES, noise=2.0)
     read = network.read
 
-    def tempting(latent, action_row, num_values, num_players):
+    def tempting(latent, action_row, num_values, num_players, *_):
         """Rows of two players find a third seat, which their game lacks, far likelier."""
         heads = read(latent, action_row, num_values, num_players)
         shift = (num_players == 2)[:, None] * torch.tensor([-50.0, -50.0, 0.0])

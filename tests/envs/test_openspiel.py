@@ -220,3 +220,10 @@ def test_every_game_that_is_not_offered_has_a_reason():
     reasons = {kind.short_name: openspiel.refusal(kind) for kind in openspiel._kinds()}
     assert len(offered) > 90
     assert {name for name, reason in reasons.items() if reason is None} == offered
+
+
+def test_unknown_parameters_are_named_on_one_line(capfd):
+    with pytest.raises(ValueError, match=r"openspiel/hex:board=3: no parameter 'board'; its parameters are board_size"):
+        registry.make("openspiel/hex:board=3")
+    assert capfd.readouterr() == ("", "")  # OpenSpiel writes to the terminal itself
+    assert registry.make("openspiel/hex:board_size=3").spec.num_actions == 9

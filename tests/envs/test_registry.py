@@ -199,3 +199,17 @@ print(registry.make("tictactoe").name)
         "[]",
         "tictactoe",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("tictactoe:3", "'tictactoe:3': tictactoe has no settings; write tictactoe"),
+        ("errand:easy", "errand has no settings"),
+        ("HEX:3", "unknown game 'HEX:3': did you mean hex:3"),
+        ("otello:6", "did you mean othello:6"),
+    ],
+)
+def test_settings_and_spelling_of_native_games(name, problem):
+    with pytest.raises(ValueError, match=problem):
+        registry.make(name)

@@ -27,5 +27,5 @@ def test_the_example_runs(tmp_path, monkeypatch, capsys):
         more = {"train": [*LESS, "checkpoint.every_updates=10", "--no-evaluation"], "adapt": ["--budget", "10"]}
         assert cli.main([*command, *more.get(command[0], [])]) in (0, 10, 20), command
     shown = capsys.readouterr().out
-    assert "mnk:4x4x3 from pretrained tictactoe+mnk:4x3x3+mnk:4x4x4 at update 30" in shown
+    assert "mnk:3x3x3:misere from pretrained tictactoe+mnk:4x3x3 at update 30" in shown
     assert "no events" in shown
