@@ -72,6 +72,8 @@ def consistency_step_(
     [K, N, D] of their sum weighted by weight [K, N], by `imagined`. The predictor's are written to `gradients`, in the
     order of its parameters."""
     inward, outward = predictor[0], predictor[2]
+    assert isinstance(inward, nn.Linear)
+    assert isinstance(outward, nn.Linear)
     read = imagined.flatten(0, 1)
     hidden = torch.addmm(inward.bias, read, inward.weight.T).relu_()
     said = torch.addmm(outward.bias, hidden, outward.weight.T)

@@ -62,7 +62,7 @@ class FusedUpdate:
 
     def _addresses(self) -> list[int]:
         """Of one parameter and its average: what moves one (`Module.to`) moves all."""
-        return [tensor.data_ptr() for tensor in self.pairs[0]]
+        return [tensor.data_ptr() for tensor in self.pairs[0] if tensor is not None]
 
     def fits(self, names: Sequence[str], pairs: Pairs) -> bool:
         """Whether this is made for these games and parameters, and they lie where they lay."""

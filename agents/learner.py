@@ -114,7 +114,7 @@ class Sample(NamedTuple):
     moved: Tensor  # [N, K] bool
     next_mover: Tensor  # [N, K] int64, seats from the mover on
     weight: Tensor  # [N] float32
-    shown: Tensor  # [N, K + 1, *shape]: observations of all positions, or empty where commands do not vary
+    shown: Tensor = torch.empty(0)  # [N, K + 1, *shape]: observations of all positions, where commands vary, else empty
 
 
 def summed_steps(window: Window, config: LearnerConfig) -> Tensor:
@@ -473,7 +473,7 @@ class Learner:
         known = not any(buffer.spec.action_tokens for buffer in buffers.values())
         return self.config.unroll > 0 and known and can_fuse(self.network)
 
-    def _row_weights(self, samples: Sequence[Sample], share: float) -> Tensor:
+    def _row_weights(self, samples: Sequence[Sample], share: float = 1.0) -> Tensor:
         """[N] of each row's loss in the total: every game counts the same, however many rows it has. share: of these
         games among all of the update."""
         weights = torch.cat([s.weight / (len(s.weight) * len(samples)) for s in samples])

@@ -214,10 +214,17 @@ def revision(tree: Path) -> str:
     return said[0] + ("+" if said[1] else "")
 
 
+def write(path: Path | None, lines: list[str]) -> None:
+    """What there is so far."""
+    if path is not None:
+        path.write_text("\n".join(lines) + "\n")
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", type=Path, help="another tree, such as a worktree of an older commit")
+    parser.add_argument("--after", type=Path, default=ROOT, help="the tree that it is compared with; default: this one")
     parser.add_argument("--rounds", type=int, default=20, help=f"rounds of {BLOCK} updates of each tree")
     parser.add_argument("--games", action="append", help="games of one line, with commas; default: each, then all")
     parser.add_argument("--runs", type=int, default=0, help="updates of whole runs of tictactoe, also timed")
@@ -234,7 +241,7 @@ def main() -> None:
         return
     import torch
 
-    trees = ({"before": args.before.resolve()} if args.before else {}) | {"after": ROOT}
+    trees = ({"before": args.before.resolve()} if args.before else {}) | {"after": args.after.resolve()}
     lines = [
         "# An update of the learner",
         "",
@@ -259,14 +266,14 @@ def main() -> None:
                 f"{f['products']:.2f} = {100 * f['products'] / f['whole']:.0f} % |"
             )
             print(lines[-1], flush=True)
+        write(args.out, lines)
     if args.runs:
         seconds = time_runs(trees, args.folder, args.runs, args.repeats)
         lines += ["", f"Whole runs, `gurgeh train games=[tictactoe] schedule.updates={args.runs}` without monitor and "
                   "evaluation, in turn: seconds by the run's own clock (processor seconds of the process, its start "
                   "included):", ""]  # fmt: skip
         lines += [f"- {name}: {', '.join(f'{s:.1f} ({p:.1f})' for s, p in times)}" for name, times in seconds.items()]
-    if args.out:
-        args.out.write_text("\n".join(lines) + "\n")
+    write(args.out, lines)
 
 
 if __name__ == "__main__":

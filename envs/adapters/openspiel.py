@@ -139,7 +139,7 @@ def make(rest: str) -> Game:
 
 
 def _check_parameters(rest: str, text: str, kind: Any) -> None:
-    """ValueError for parameters that a game does not have; OpenSpiel itself would write to the terminal about them."""
+    """ValueError for parameters that a game does not have, before OpenSpiel itself writes to the terminal of them."""
     inside = text.partition("(")[2].removesuffix(")")
     if "(" in inside:  # a game within a game
         return

@@ -135,8 +135,8 @@ def test_gradients_reach_only_what_a_row_has(monkeypatch):
     seen = []
     heads = mine.network.heads
 
-    def watch(latent, game):
-        found = heads(latent, game)
+    def watch(latent, game, *said):
+        found = heads(latent, game, *said)
         for logits in found:
             logits.retain_grad()
         seen.append((found, game))
