@@ -47,7 +47,8 @@ def _transfer_panel(record: Mapping[str, Any], number: int) -> Picture:
     if loss and values and min(values) > 0:
         axes.set_yscale("log")
         figures.log(axes.yaxis)
-    figures.level(axes, record["threshold"]["value"], GREY, "threshold", style=(0, (1, 1.5)))
+    if record["threshold"]["value"] is not None:
+        figures.level(axes, record["threshold"]["value"], GREY, "threshold", style=(0, (1, 1.5)))
     left, right = zero / 1.3, max(steps, default=1) * 1.1
     axes.set_xlim(left, right)
     figures.log(axes.xaxis)
@@ -91,7 +92,11 @@ def _transfer_caption(record: Mapping[str, Any]) -> str:
         words.append("No single game was named, so nothing says that several games gave more than one of them would.")
     if record["zero_shot"]:
         words.append(f"Before the first update: not defined ({record['zero_shot']}).")
-    words.append(f"Dotted: {record['threshold']['way']:.0%} of the way from knowing nothing to the end from scratch.")
+    threshold = record["threshold"]
+    if threshold["value"] is None:
+        words.append(f"There is no threshold: {threshold['refused']}.")
+    else:
+        words.append(f"Dotted: {threshold['way']:.0%} of the way from knowing nothing to the end from scratch.")
     return " ".join(words)
 
 
