@@ -18,7 +18,7 @@ from gurgeh.report_exhibits import MATRIX_WORDS, Exhibit, guarded, run_exhibits
 from gurgeh.report_losses import health_panels
 from gurgeh.report_search import read_arenas
 from gurgeh.report_style import CSS
-from gurgeh.report_transfer import savings_panels
+from gurgeh.report_transfer import no_savings, savings_panels
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """What a browser may load for the page: nothing from anywhere, for it holds all that it shows."""
@@ -137,7 +137,9 @@ def _draw(run: RunData) -> Section:
 
 def _study(records: Sequence[Mapping], arenas: Sequence[dict]) -> list[Exhibit]:
     """Figures 5 to 8, and before them the savings, which belong to figure 4."""
-    savings = guarded(4, lambda: Exhibit(4, *MATRIX_WORDS, pictures=tuple(savings_panels(records))))
+    savings = guarded(
+        4, lambda: Exhibit(4, *MATRIX_WORDS, tuple(savings_panels(records)), missing=tuple(no_savings(records)))
+    )
     return [savings, *study.study_exhibits(records, arenas)]
 
 
@@ -148,7 +150,7 @@ def _with_study(section: Section, together: Section) -> Section:
     pictures, missing = (*own.pictures, *savings.pictures), (*own.missing, *savings.missing)
     if not own.words:  # it could not be drawn, but savings may be
         own = dataclasses.replace(own, words=savings.words, null=savings.null, limits=savings.limits)
-    if not savings.pictures:
+    if not savings.pictures and not savings.missing:
         missing = (*missing, NO_SAVINGS)
     exhibits[3] = dataclasses.replace(own, pictures=pictures, missing=missing)
     return dataclasses.replace(section, exhibits=[*exhibits, *together.exhibits[1:]])
@@ -186,7 +188,9 @@ def _together(
     if sharing:
         parts.append(html.part("Sharing over the runs", sharing))
     parts += [
-        _exhibit(shown, "", address, records) for shown in together.exhibits if shown.number > 4 or shown.pictures
+        _exhibit(shown, "", address, records)
+        for shown in together.exhibits
+        if shown.number > 4 or shown.pictures or shown.missing
     ]
     return "".join(parts)
 

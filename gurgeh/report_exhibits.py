@@ -56,7 +56,7 @@ def guarded(number: int, build: Callable[[], Exhibit]) -> Exhibit:
     except Exception as error:  # whatever is wrong with one record, the rest of the page stands
         what = f"{type(error).__name__}: {error}".rstrip(": ")
         return Exhibit(number, missing=(
-            f"It could not be drawn from these records ({what}). `gurgeh monitor RUN` checks them; if they are as they "
+            f"It could not be drawn from these records ({what}). gurgeh monitor RUN checks them; if they are as they "
             "were written, this is an error of the program.",
         ))  # fmt: skip
 

@@ -100,6 +100,8 @@ def _worth(players: Sequence[dict[str, Any]]) -> str:
         p for p in players
         if p["simulations"] >= 1 and p["low"] is not None and p["high"] is not None and p["high"] > p["low"]
     ]  # fmt: skip
+    if not known:
+        return "not fitted (no rating has an error: every opening gave the same points)"
     x, elo = np.array([p["simulations"] for p in known], float), np.array([p["elo"] for p in known], float)
     error = np.array([(p["high"] - p["low"]) / (2 * Z95) for p in known])
     try:

@@ -147,7 +147,7 @@ def aggregates(records: Sequence[Record]) -> str:
         return ""
     names = ["from", "held-out games", "seeds", "advantage, IQM (null 0)", "P(better than scratch) (null 0.5)",
              "P(better than nearest) (null 0.5)"]  # fmt: skip
-    return html.table(names, rows)
+    return f'<div class="events">{html.table(names, rows)}</div>'
 
 
 def probabilities(records: Sequence[Record]) -> Exhibit:

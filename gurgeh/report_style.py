@@ -7,6 +7,7 @@ body { margin: 0; background: var(--ground); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 main { max-width: 1240px; margin: 0 auto; padding: 24px 20px 64px; }
 header { border-bottom: 2px solid var(--ink); margin-bottom: 8px; padding-top: 16px; }
+* + header { margin-top: 48px; }
 h1 { font-size: 30px; line-height: 1.2; margin: 0 0 12px; overflow-wrap: anywhere; }
 h2 { font-size: 20px; margin: 36px 0 8px; }
 dl { display: flex; flex-wrap: wrap; gap: 8px 32px; margin: 0 0 16px; }

@@ -47,7 +47,8 @@ def _transfer_panel(record: Mapping[str, Any], number: int) -> Picture:
     if loss and values and min(values) > 0:
         axes.set_yscale("log")
         figures.log(axes.yaxis)
-    figures.level(axes, record["threshold"]["value"], GREY, "threshold", style=(0, (1, 1.5)))
+    if record["threshold"]["value"] is not None:
+        figures.level(axes, record["threshold"]["value"], GREY, "threshold", style=(0, (1, 1.5)))
     left, right = zero / 1.3, max(steps, default=1) * 1.1
     axes.set_xlim(left, right)
     figures.log(axes.xaxis)
@@ -91,7 +92,11 @@ def _transfer_caption(record: Mapping[str, Any]) -> str:
         words.append("No single game was named, so nothing says that several games gave more than one of them would.")
     if record["zero_shot"]:
         words.append(f"Before the first update: not defined ({record['zero_shot']}).")
-    words.append(f"Dotted: {record['threshold']['way']:.0%} of the way from knowing nothing to the end from scratch.")
+    threshold = record["threshold"]
+    if threshold["value"] is None:
+        words.append(f"There is no threshold: {threshold['refused']}.")
+    else:
+        words.append(f"Dotted: {threshold['way']:.0%} of the way from knowing nothing to the end from scratch.")
     return " ".join(words)
 
 
@@ -112,6 +117,15 @@ def _estimate(estimate: Mapping[str, Any], form: str = "+.3g") -> str:
     return text + (f", of which {estimate['bounds']} are upper bounds" if estimate.get("bounds") else "")
 
 
+def no_savings(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why a matrix of savings has no measured cell."""
+    return [
+        f"Savings from {', '.join(r['from'])} to {', '.join(r['to'])} are not known: no start and no run from scratch "
+        f"could be compared ({r['refused'] or 'no seed has both'})."
+        for r in records if r["schema"] == MATRIX and not r["cells"]
+    ]  # fmt: skip
+
+
 def aggregate_rows(records: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """[source, games, seeds, IQM of the advantage, P(better than scratch), P(better than nearest)] as text."""
     return [
@@ -125,9 +139,9 @@ def aggregate_rows(records: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 
 def savings_panels(records: Sequence[Mapping[str, Any]]) -> list[Picture]:
-    """The matrix of savings; framed where the corrected interval leaves 0 out."""
-    pictures = []
-    for number, record in enumerate((r for r in records if r["schema"] == MATRIX), 1):
+    """The matrix of savings; framed where the corrected interval leaves 0 out. None without any measured cell."""
+    pictures, measured = [], [r for r in records if r["schema"] == MATRIX and r["cells"]]
+    for number, record in enumerate(measured, 1):
         mean, low, high = (
             np.array([[np.nan if v is None else v for v in row] for row in record[name]], float).reshape(
                 len(record["from"]), len(record["to"])

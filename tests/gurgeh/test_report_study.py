@@ -122,6 +122,23 @@ def test_without_single_games_it_is_said_what_is_not_shown():
     assert "null-nearest" not in exhibit.pictures[0].svg
 
 
+def test_what_was_not_learnt_from_scratch_is_drawn_without_a_threshold(tmp_path):
+    """From scratch nothing gets better: no threshold, no savings, no advantage, and the page says so."""
+    runs = [lines for lines in adapted() if lines[0]["arm"] != "scratch"]
+    for seed in range(4):
+        lines = adaptation_lines("hex5", "scratch", seed)
+        for line in lines:
+            line["losses"]["policy"]["mean"] = 1.0 + line["update"] / 1000
+        runs.append(lines)
+    text = page_with(tmp_path, transfer_records([run for lines in runs if (run := read_adaptation(lines))]))
+    section = figure(text, 5)
+    assert_honest(section)
+    assert "threshold" not in section.pictures[0].marks
+    assert "does not get better within the budget" in section.pictures[0].caption
+    assert "Savings from" in figure(text, 4).text
+    assert "are not known" in figure(text, 4).text
+
+
 def test_too_few_seeds_are_said_in_the_caption():
     exhibit = study_exhibits(transfer(seeds=2), [])[0]
     assert "2 seeds; an interval needs at least 3" in exhibit.pictures[0].caption
