@@ -31,15 +31,15 @@ class Flops:
 
 @torch.no_grad()
 def position_flops(network: MultiGameNetwork, spec: GameSpec) -> Flops:
-    """Forward FLOPs of one position of a game that the network has."""
+    """Forward FLOPs of one position of a game that the network has; where commands vary, one of them is read."""
     observation = torch.zeros((1, *spec.observation.shape), dtype=spec.observation.dtype)
     game, action = torch.tensor([network.games[spec.name]]), torch.zeros(1, dtype=torch.int64)
     found = []
-    latent = network.represent(spec.name, observation)
+    latent, commands = network.represent(spec.name, observation), network.commands(spec.name, observation)
     for step in (
-        lambda: network.represent(spec.name, observation),
+        lambda: (network.represent(spec.name, observation), network.commands(spec.name, observation)),
         lambda: network.transition(latent, game, action),
-        lambda: network.heads(latent, game),
+        lambda: network.heads(latent, game, commands),
     ):
         with FlopCounterMode(display=False) as counter:
             step()

@@ -114,7 +114,7 @@ class Sample(NamedTuple):
     moved: Tensor  # [N, K] bool
     next_mover: Tensor  # [N, K] int64, seats from the mover on
     weight: Tensor  # [N] float32
-    shown: Tensor = torch.empty(0)  # [N, K + 1, *shape]: observations of all positions, where commands vary, else empty
+    shown: Tensor | None = None  # [N, K + 1, *shape]: observations of all positions, where commands vary
 
 
 def summed_steps(window: Window, config: LearnerConfig) -> Tensor:
@@ -141,7 +141,7 @@ def make_sample(
     targets = make_targets(window, config.unroll, summed_steps(window, config), gamma, config.search_share, searched)
     count, unroll, players = num_values(spec), config.unroll, spec.num_players
     to_play = window.to_play[:, : unroll + 1]
-    shown = torch.empty(0)
+    shown = None
     if spec.action_tokens:
         shown = torch.cat([window.observation[:, None], window.next_observation[:, :unroll]], 1)
     return Sample(
@@ -291,7 +291,7 @@ class Learner:
                 sample = apply_symmetries(sample, buffer.spec.symmetries, self.generator)
             samples.append(sample)
             indices.append(window.index)
-        order = sorted(range(len(samples)), key=lambda place: len(samples[place].shown) > 0)  # see `_gradients`
+        order = sorted(range(len(samples)), key=lambda place: samples[place].shown is not None)  # see `_gradients`
         return [samples[place] for place in order], [indices[place] for place in order]
 
     @torch.no_grad()
@@ -388,7 +388,7 @@ class Learner:
         """[N, K + 1, A, *] what could be said in the positions, A of the widest game; None where nothing varies."""
         widest, parts = self.network.tables.exists.shape[1], []
         for sample in samples:
-            if len(sample.shown):
+            if sample.shown is not None:
                 found = self.network.commands(sample.spec.name, sample.shown)
                 assert found is not None, f"{sample.spec.name} says nothing"
                 parts.append(found.padded(widest))
@@ -453,10 +453,10 @@ class Learner:
 
     def _gradients(self, samples: Sequence[Sample]) -> tuple[Losses, float]:
         """Losses and their weighted total; the gradients are left in the parameters. Games whose commands vary come
-        last in `samples` and have a pass of their own."""
-        plain = [sample for sample in samples if not len(sample.shown)]
-        worded = [sample for sample in samples if len(sample.shown)]
-        assert not any(len(sample.shown) for sample in samples[: len(plain)]), "sample() puts these games last"
+        last in `samples` and have a pass of their own: they cost the others nothing."""
+        plain = [sample for sample in samples if sample.shown is None]
+        worded = [sample for sample in samples if sample.shown is not None]
+        assert all(sample.shown is None for sample in samples[: len(plain)]), "sample() puts these games last"
         parts = []
         if plain:
             share = len(plain) / len(samples)

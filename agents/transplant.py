@@ -30,7 +30,7 @@ def transplant_(target: MultiGameNetwork, source: MultiGameNetwork) -> None:
     shared = target.config.shared_encoders
     there = dict(source.named_parameters())
     for name, weights in target.named_parameters():
-        own = _OWN.match(name) or (not shared and name.startswith("encoders."))
+        own = _OWN.match(name) or (not shared and name.startswith(("encoders.", "command_encoders.")))
         if not own and not _BY_ACTION.match(name) and name in there:
             weights.copy_(there[name])
     scalars = slice(ACTION_BLOCK, None)  # of the core: all but the rows of actions
@@ -93,7 +93,10 @@ def undefined_zero_shot(source: MultiGameNetwork, spec: GameSpec) -> str | None:
             )
             if new:
                 return f"{new} of its {height * width} cells lie outside every board that was trained"
-    unknown = [key for key in spec.keys() if key not in source.action_index]  # noqa: SIM118
+    if spec.action_tokens and "shared" not in source.command_encoders:
+        return "its actions are commands that vary, and no game that was trained has such"
+    keys = () if spec.action_tokens else spec.keys()
+    unknown = [key for key in keys if key not in source.action_index]
     if unknown:
         return f"{len(unknown)} of its {spec.num_actions} actions were never trained ({unknown[0]} ...)"
     if num_values(spec) > 1 and str(num_values(spec)) not in source.value_heads:

@@ -92,10 +92,11 @@ def _transfer_caption(record: Mapping[str, Any]) -> str:
         words.append("No single game was named, so nothing says that several games gave more than one of them would.")
     if record["zero_shot"]:
         words.append(f"Before the first update: not defined ({record['zero_shot']}).")
-    if record["threshold"]["value"] is not None:
-        words.append(
-            f"Dotted: {record['threshold']['way']:.0%} of the way from knowing nothing to the end from scratch."
-        )
+    threshold = record["threshold"]
+    if threshold["value"] is None:
+        words.append(f"There is no threshold: {threshold['refused']}.")
+    else:
+        words.append(f"Dotted: {threshold['way']:.0%} of the way from knowing nothing to the end from scratch.")
     return " ".join(words)
 
 

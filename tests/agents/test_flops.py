@@ -41,7 +41,7 @@ def test_an_update_is_three_times_its_batches():
     assert update_flops(both, LearnerConfig(batch=10, unroll=3)) == 3 * 10 * sum(each)
 
 
-@pytest.mark.parametrize("name", ["CartPole-v1", "cottage"])
+@pytest.mark.parametrize("name", ["CartPole-v1", "cottage", "errand"])
 def test_other_kinds_of_observation_are_counted(name):
     spec = registry.make(name).spec
     alone = MultiGameNetwork(NetworkConfig(width=16, hidden=32, value_bins=21), [spec])

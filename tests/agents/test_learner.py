@@ -90,7 +90,10 @@ def test_losses_of_a_mixed_batch_equal_a_slow_loop():
     buffers = experience(MIXED)
     mine = learner(MIXED)
     samples, _ = mine.sample(buffers, 0.9)
-    samples = [type(s)(*(v if f == "spec" or not len(v) else v[:6] for f, v in s._asdict().items())) for s in samples]
+    samples = [
+        type(s)(*(v if f == "spec" or v is None or not len(v) else v[:6] for f, v in s._asdict().items()))
+        for s in samples
+    ]
     assert any(not s.alive.all() for s in samples)
     assert any(not s.policy_known.all() for s in samples)
     losses = mine.losses(samples)
@@ -135,8 +138,8 @@ def test_gradients_reach_only_what_a_row_has(monkeypatch):
     seen = []
     heads = mine.network.heads
 
-    def watch(latent, game, *said):
-        found = heads(latent, game, *said)
+    def watch(latent, game, commands=None):
+        found = heads(latent, game, commands)
         for logits in found:
             logits.retain_grad()
         seen.append((found, game))
@@ -246,7 +249,10 @@ def test_the_loss_is_the_weighted_sum_that_the_config_says():
         rows = []
         for row in range(16):
             one = type(sample)(
-                *(v if f == "spec" or not len(v) else v[row : row + 1] for f, v in sample._asdict().items())
+                *(
+                    v if f == "spec" or v is None or not len(v) else v[row : row + 1]
+                    for f, v in sample._asdict().items()
+                )
             )
             losses = mine.losses([one])
             first = losses.policy.flatten()[0] + 0.3 * losses.value.flatten()[0]

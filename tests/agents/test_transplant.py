@@ -138,3 +138,20 @@ def test_when_zero_shot_is_defined(name, reason):
 
 def test_zero_shot_needs_a_game_of_its_kind():
     assert "kind (vector)" in undefined_zero_shot(trained(names=("tictactoe",)), spec("CartPole-v1"))
+
+
+def test_the_encoder_of_commands_is_shared_unless_games_have_encoders_of_their_own():
+    private = NetworkConfig(**{**vars(SMALL), "shared_encoders": False})
+    assert "commands that vary" in undefined_zero_shot(trained(), spec("errand"))
+    for config, taken in ((SMALL, True), (private, False)):
+        source = trained(config, ("errand",))
+        assert (undefined_zero_shot(source, spec("errand")) is None) == taken
+        target = MultiGameNetwork(config, [spec("errand")], seed=9)
+        before = {key: value.clone() for key, value in target.state_dict().items()}
+        transplant_(target, source)
+        (slot,) = target.command_encoders
+        for part in ("key.weight", "words.weight", "embedding"):
+            name = f"command_encoders.{slot}.{part}"
+            there = source.state_dict()[name] if taken else before[name]
+            assert torch.equal(target.state_dict()[name], there), name
+        assert torch.equal(target.query[0].weight, source.query[0].weight)
