@@ -92,6 +92,10 @@ class LearnerConfig:
         CartPole forgets what it had learnt (docs/learning.md)."""
         return self.consistency_loss > 0 and self.unroll > 0 and spec.observation.kind in PICTURES
 
+    def following(self, spec: GameSpec) -> int:
+        """How many of the observations behind the first a sample needs: what is seen, or what could then be said."""
+        return self.unroll if self.imagines(spec) or spec.action_tokens else 0
+
     @property
     def window(self) -> int:
         """Consecutive steps that a sample needs."""
@@ -103,7 +107,7 @@ class Sample(NamedTuple):
 
     spec: GameSpec
     observation: Tensor  # [N, *shape]
-    next_observation: Tensor  # [N, K, *shape], or empty without the consistency loss
+    next_observation: Tensor  # [N, `LearnerConfig.following`, *shape]
     action: Tensor  # [N, K] int64
     policy: Tensor  # [N, K + 1, A] float32
     policy_known: Tensor  # [N, K + 1] bool
@@ -143,11 +147,11 @@ def make_sample(
     to_play = window.to_play[:, : unroll + 1]
     shown = None
     if spec.action_tokens:
-        shown = torch.cat([window.observation[:, None], window.next_observation[:, :unroll]], 1)
+        shown = torch.cat([window.observation[:, None], window.next_observation], 1)
     return Sample(
         spec=spec,
         observation=window.observation,
-        next_observation=window.next_observation[:, :unroll] if len(window.next_observation) else torch.empty(0),
+        next_observation=window.next_observation,
         action=window.action[:, :unroll],
         policy=window.policy[:, : unroll + 1],
         policy_known=targets.alive & window.trainable[:, : unroll + 1],
@@ -177,7 +181,7 @@ def apply_symmetries(sample: Sample, symmetries: Symmetries, generator: torch.Ge
     old = torch.argsort(actions, 1)[pick]  # [N, A] the old name of each new action
     return sample._replace(
         observation=turn(sample.observation),
-        next_observation=turn(sample.next_observation) if len(sample.next_observation) else sample.next_observation,
+        next_observation=turn(sample.next_observation),
         action=actions[pick].gather(1, sample.action),
         policy=sample.policy.gather(2, old[:, None].expand_as(sample.policy)),
     )
@@ -281,7 +285,10 @@ class Learner:
     def sample(self, buffers: dict[str, ReplayBuffer], gamma: float) -> tuple[list[Sample], list[Tensor]]:
         """One batch of every game and the replay positions it came from."""
         samples, indices = [], []
-        windows = found = {name: buffer.sample(self.config.batch, self.generator) for name, buffer in buffers.items()}
+        windows = found = {
+            name: buffer.sample(self.config.batch, self.generator, self.config.following(buffer.spec))
+            for name, buffer in buffers.items()
+        }
         if self.config.fresh_values:
             windows = self._refresh(buffers, found)
         for name, buffer in buffers.items():

@@ -43,7 +43,7 @@ class Window(NamedTuple):
     """N stretches of W consecutive steps of one game, [N, W, ...]; they may run across the end of an episode."""
 
     observation: Tensor  # [N, *shape] of the first step only
-    next_observation: Tensor  # [N, W, *shape], or empty without `keep_next` where commands do not vary
+    next_observation: Tensor  # [N, `following` of `sample`, *shape]
     index_of: Tensor  # [N, W] int64: flat position of each step in the ring
     legal: Tensor  # [N, A] bool, first step only
     to_play: Tensor  # [N, W] int64
@@ -94,12 +94,12 @@ def ring_length(spec: GameSpec, copies: int, config: ReplayConfig, window: int, 
 class ReplayBuffer:
     """See the module's text. All tensors live on the CPU."""
 
-    def __init__(self, spec: GameSpec, copies: int, config: ReplayConfig, window: int, keep_next: bool = False,
-                 rules: ExactRules | None = None):  # fmt: skip
-        """window: steps of a sample. keep_next: samples carry the following observations (consistency loss; always
-        where commands vary). rules: the states are kept too, packed by them (reanalysis with the rules)."""
+    def __init__(
+        self, spec: GameSpec, copies: int, config: ReplayConfig, window: int, rules: ExactRules | None = None
+    ):  # fmt: skip
+        """window: steps of a sample. rules: the states are kept too, packed by them (reanalysis with the rules)."""
         self.spec, self.copies, self.config, self.window = spec, copies, config, window
-        self.keep_next, self.rules = keep_next or spec.action_tokens > 0, rules  # which show what could be said
+        self.rules = rules
         state_bytes = rules.width if rules is not None else 0
         self.fields = row_fields(spec)
         self.length = ring_length(spec, copies, config, window, state_bytes)
@@ -156,19 +156,20 @@ class ReplayBuffer:
         copy = copy.clamp(max=self.copies - 1)
         return time * self.copies + copy, (mass[time, copy] / total).float()
 
-    def sample(self, count: int, generator: torch.Generator) -> Window:
-        """`count` windows by priority, with importance weights."""
+    def sample(self, count: int, generator: torch.Generator, following: int = 0) -> Window:
+        """`count` windows by priority, with importance weights; following: observations behind the first, at most the
+        window's."""
         flat, probability = self._draw(count, generator, self.mass)
         weight = (probability * max(1, self.num_ready * self.copies)).clamp(
             min=1e-8
         ) ** -self.config.correction_exponent
-        return self._window(flat, weight / weight.max())
+        return self._window(flat, weight / weight.max(), following)
 
     def draw_positions(self, count: int, generator: torch.Generator) -> Tensor:
         """[count] flat positions, uniformly among those that can be sampled; for reanalysis."""
         return self._draw(count, generator, (self.mass > 0).float())[0]
 
-    def _window(self, flat: Tensor, weight: Tensor) -> Window:
+    def _window(self, flat: Tensor, weight: Tensor, following: int = 0) -> Window:
         time, copy = flat // self.copies, flat % self.copies
         index = (time[:, None] + torch.arange(self.window + 1)) % self.length * self.copies + copy[:, None]
         rows = self.rows.view(-1, self.rows.shape[2])[index[:, :-1]]  # [N, W, F]
@@ -176,7 +177,7 @@ class ReplayBuffer:
         part = {name: rows[..., place] for name, place in self.fields.items()}
         return Window(
             observation=seen[flat],
-            next_observation=seen[index[:, 1:]] if self.keep_next else torch.empty(0),
+            next_observation=seen[index[:, 1 : 1 + following]],
             index_of=index[:, :-1],
             legal=part["legal"][:, 0] > 0,
             to_play=part["to_play"][..., 0].long(),

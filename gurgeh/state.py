@@ -90,9 +90,8 @@ class TrainingState:
         environment = handle.environment(copies, label_seed(config.seed, "environment", spec.name) % 2**31)
         rules = rules_of(handle, config.search)
         buffer = ReplayBuffer(
-            spec, copies, config.replay, config.learner.window, config.learner.imagines(spec),
-            rules if config.learner.reanalyse else None,
-        )  # fmt: skip
+            spec, copies, config.replay, config.learner.window, rules if config.learner.reanalyse else None
+        )
         novelty = None
         if config.intrinsic.weight.get(spec.name):
             novelty = Novelty(

@@ -151,9 +151,7 @@ def experience(names, config, steps=30, network=None, copies=8, updates=0):
         nets[1].requires_grad_(False)
         play = SelfPlayConfig(copies=copies, random_plies=2)
         collectors[handle.spec.name] = Collector(handle.spec, handle.environment(copies, 0), play, 3)
-        buffers[handle.spec.name] = ReplayBuffer(
-            handle.spec, copies, ReplayConfig(), config.window, config.imagines(handle.spec)
-        )
+        buffers[handle.spec.name] = ReplayBuffer(handle.spec, copies, ReplayConfig(), config.window)
     scales = ValueScales()
     for _ in range(steps):
         collect_step(nets[1], collectors, buffers, scales, SearchConfig(simulations=4))

@@ -28,9 +28,7 @@ def learner_of(names, network=None, config=SMALL, updates=12):
         nets[1].requires_grad_(False)
         play = SelfPlayConfig(copies=8)
         collectors[handle.spec.name] = Collector(handle.spec, handle.environment(8, 0), play, 3)
-        buffers[handle.spec.name] = ReplayBuffer(
-            handle.spec, 8, ReplayConfig(), config.window, config.imagines(handle.spec)
-        )
+        buffers[handle.spec.name] = ReplayBuffer(handle.spec, 8, ReplayConfig(), config.window)
     for _ in range(30):
         collect_step(nets[1], collectors, buffers, ValueScales(), SearchConfig(simulations=2))
     for _ in range(updates):

@@ -20,7 +20,7 @@ CONFIG = LearnerConfig(batch=16, unroll=3, n_step=2, warmup=1, consistency_loss=
 MIXED = ["tictactoe", "wander", "CartPole-v1", "relay"]
 
 
-def experience(names, steps=40, network=None, keep_next=False, copies=4, window=6):
+def experience(names, steps=40, network=None, copies=4, window=6):
     """Buffers of the named games filled by self-play."""
     network = network or tiny_network(names)
     collectors, buffers = {}, {}
@@ -28,7 +28,7 @@ def experience(names, steps=40, network=None, keep_next=False, copies=4, window=
         spec = toy(name).spec
         environment = toy(name).environment(copies, 5)
         collectors[spec.name] = Collector(spec, environment, SelfPlayConfig(copies, random_plies=2), 3)
-        buffers[spec.name] = ReplayBuffer(spec, copies, ReplayConfig(max_steps=1000 * copies), window, keep_next)
+        buffers[spec.name] = ReplayBuffer(spec, copies, ReplayConfig(max_steps=1000 * copies), window)
     for _ in range(steps):
         collect_step(network, collectors, buffers, ValueScales(), SearchConfig(simulations=2))
     return buffers
@@ -349,7 +349,7 @@ def test_adding_a_game_keeps_the_optimisers_moments_and_trains_the_new():
 def test_a_restored_learner_goes_on_to_the_bit(consistency):
     config = dataclasses.replace(CONFIG, consistency_loss=consistency)
     names = ["tictactoe", "CartPole-v1"]
-    buffers = experience(names, keep_next=True)
+    buffers = experience(names)
     mine = learner(["tictactoe"], config)
     mine.update({"tictactoe": buffers["tictactoe"]}, 0.9, 100)
     mine.add_game(toy("CartPole-v1").spec)
@@ -373,7 +373,7 @@ def test_a_restored_learner_goes_on_to_the_bit(consistency):
 
 
 def test_consistency_pulls_predicted_latents_and_leaves_the_average_alone():
-    buffers = experience(MIXED, keep_next=True)
+    buffers = experience(MIXED)
     mine = learner(MIXED, dataclasses.replace(CONFIG, consistency_loss=1.0))
     samples, _ = mine.sample(buffers, 0.9)
     losses = mine.losses(samples)

@@ -30,9 +30,9 @@ def step(time, copies, trainable=None):
     )
 
 
-def filled(steps, copies=3, length=20, window=4, trainable=lambda t: None, keep_next=True, **config):
+def filled(steps, copies=3, length=20, window=4, trainable=lambda t: None, **config):
     config = ReplayConfig(max_steps=length * copies, **config)
-    buffer = ReplayBuffer(SPEC, copies, config, window, keep_next)
+    buffer = ReplayBuffer(SPEC, copies, config, window)
     for time in range(steps):
         buffer.add(**step(time, copies, trainable(time)))
     return buffer
@@ -42,7 +42,8 @@ def filled(steps, copies=3, length=20, window=4, trainable=lambda t: None, keep_
 @given(st.integers(9, 70), st.integers(1, 4), st.integers(9, 25), st.integers(1, 7), st.integers(0, 99))
 def test_windows_are_what_really_followed(steps, copies, length, window, seed):
     buffer = filled(steps, copies, length, window)
-    sample = buffer.sample(16, torch.Generator().manual_seed(seed))
+    sample = buffer.sample(16, torch.Generator().manual_seed(seed), following=window)
+    assert buffer.sample(16, torch.Generator().manual_seed(seed), 1).next_observation.shape[:2] == (16, 1)
     marks = sample.reward[:, :, 0].long()
     oldest = max(0, steps - length)
     for row in range(16):

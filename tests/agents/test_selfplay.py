@@ -21,7 +21,7 @@ def players(names, network, random_plies=2, copies=COPIES, seed=7, **settings):
         environment = toy(name).environment(copies, 1234)
         config = SelfPlayConfig(copies, random_plies=random_plies, **settings)
         collectors[spec.name] = Collector(spec, environment, config, seed)
-        buffers[spec.name] = ReplayBuffer(spec, copies, ReplayConfig(max_steps=100 * copies), 2, keep_next=True)
+        buffers[spec.name] = ReplayBuffer(spec, copies, ReplayConfig(max_steps=100 * copies), 2)
     return collectors, buffers
 
 
