@@ -29,7 +29,7 @@ class SelfPlayConfig:
 
     copies: int = 64
     """Copies of each native game played at once."""
-    wrapped_copies: int = 32
+    wrapped_copies: int = 16
     """Copies of each other game: its steps are what is scarce, and fewer of them an update learn more from each."""
     random_plies: int = 8
     """Episodes begin with 0 to this many uniformly random moves, which are no targets: they bring variety."""
