@@ -95,7 +95,8 @@ def make_plan(
     if seeds < 1:
         raise ValueError(f"--seeds must be at least 1, found {seeds}")
     base = RunDirectory.open(runs[0]).config
-    budget = base["schedule"]["updates"] // len(base["games"]) if budget is None else budget
+    if budget is None:
+        budget = int(base["schedule"]["updates"]) // len(base["games"])
     if budget < 10:
         raise ValueError(f"--budget must be at least 10 updates, found {budget}")
     handles = [registry.make(name) for name in games]
