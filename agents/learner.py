@@ -199,9 +199,10 @@ class Losses(NamedTuple):
 
     def beside(self, other: Losses) -> Losses:
         """The rows of both, these first."""
-        pairs = zip(self[:-1], other[:-1], strict=True)
-        steps = [None if a is None or b is None else torch.cat([a, b], 1) for a, b in pairs]
-        return Losses(*steps, torch.cat([self.value_error, other.value_error]))  # pyright: ignore[reportArgumentType]
+        steps = {head: torch.cat([getattr(self, head), getattr(other, head)], 1) for head in self._fields[:5]}
+        a, b = self.consistency, other.consistency
+        consistency = None if a is None or b is None else torch.cat([a, b], 1)
+        return Losses(**steps, consistency=consistency, value_error=torch.cat([self.value_error, other.value_error]))
 
 
 def unroll(

@@ -211,7 +211,7 @@ class MultiGameNetwork(nn.Module):
         while row >= len(self.action_blocks[block]):
             row -= len(self.action_blocks[block])
             block += 1
-        head = self.core.weight if block == 0 else self.policy_blocks[block - 1].weight
+        head = (self.core if block == 0 else self.policy_blocks[block - 1]).get_parameter("weight")
         for table, label, spread in (
             (self.action_blocks[block], "word", 0.5),
             (head, "word policy", 0.1 * (2 / self.config.hidden) ** 0.5),
