@@ -5,7 +5,6 @@ Shape legend: N positions, K moves that follow, A actions, P players. The averag
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -52,7 +51,7 @@ def measure(network: MultiGameNetwork, sets: dict[str, FrozenSet], moves: int | 
         chunks = cut[game][1]
         if (start, stop) in chunks:
             return chunks[start, stop]
-        rows = _rows(whole, slice(start, stop))
+        rows = whole.some(slice(start, stop))
         made = Chunk(start, rows, targets_of(network, spec(game), rows, moves))
         if stop <= KEPT:
             chunks[start, stop] = made
@@ -107,16 +106,6 @@ def measure(network: MultiGameNetwork, sets: dict[str, FrozenSet], moves: int | 
         moment=moment,
         losses_together=losses_together,
     )
-
-
-def _rows(frozen: FrozenSet, rows: slice) -> FrozenSet:
-    """Some positions, without hashing them anew."""
-    tensors = {
-        field.name: value[rows]
-        for field in dataclasses.fields(frozen)
-        if isinstance(value := getattr(frozen, field.name), Tensor)
-    }
-    return dataclasses.replace(frozen, **tensors)
 
 
 def activations(

@@ -96,7 +96,9 @@ def test_a_placebo_is_the_game_itself_under_another_name(original):
 def test_a_network_sees_a_placebo_as_the_original_but_for_its_embedding():
     names = ("tictactoe", "placebo:tictactoe", "twin:1:tictactoe")
     network = MultiGameNetwork(NetworkConfig(width=16, hidden=24, channels=4), [registry.make(n).spec for n in names])
-    shown = registry.make("tictactoe").native.observe(registry.make("tictactoe").native.initial(torch.arange(3)))
+    rules = rules_of("tictactoe")
+    state = rules.play(rules.initial(torch.arange(3)), torch.tensor([0, 1, 4])).state
+    shown = rules.observe(rules.play(state, torch.tensor([2, 2, 2])).state)
     latent = network.represent(names[0], shown)
     assert torch.equal(latent, network.represent(names[1], shown))
     assert not torch.equal(latent, network.represent(names[2], shown))
