@@ -36,9 +36,10 @@ class SelfPlayConfig:
     foresee in pictures (`learner.consistency_loss`) makes it safe to learn more from each."""
     random_plies: int = 8
     """Episodes begin with 0 to this many uniformly random moves, which are no targets: they bring variety."""
-    explore: float = 0.0
-    """Share of later moves that are uniformly random, too, in some copies. The search's policy of the position is a
-    target all the same; value targets sum no rewards across such a move."""
+    explore: float = 0.3
+    """Share of later moves that are uniformly random, too, in some copies: they show what no good policy meets any
+    more. The search's policy of the position is a target all the same; value targets sum no rewards across such a
+    move."""
     explore_share: float = 0.25
     """Share of the copies that make such moves: the last ones, while the first are greedy (`greedy_share`)."""
     greedy_share: float = 0.5

@@ -179,7 +179,7 @@ def test_greedy_copies_play_the_best_move_of_the_policy_and_the_others_do_not_al
 
 def test_no_openings_when_none_are_asked_for():
     network = tiny_network(["tictactoe"])
-    _, buffers, _, _ = play(["tictactoe"], network, 12, random_plies=0, simulations=1)
+    _, buffers, _, _ = play(["tictactoe"], network, 12, random_plies=0, simulations=1, explore=0.0)
     data = stored(buffers["tictactoe"], 12)
     assert data["trainable"].all()
     assert not data["explored"].any()
