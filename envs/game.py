@@ -62,6 +62,15 @@ class Box:
         """D."""
         return len(self.low)
 
+    @staticmethod
+    def of(space: Any) -> Box | None:
+        """The box of a Gymnasium space of bounded real numbers of any shape, flattened; None for other spaces."""
+        low, high = (np.ravel(getattr(space, bound, np.nan)).astype(np.float64) for bound in ("low", "high"))
+        real = np.issubdtype(getattr(space, "dtype", None) or np.bool_, np.floating)
+        if not real or not len(low) or not (np.isfinite(low) & np.isfinite(high) & (low < high)).all():
+            return None
+        return Box(tuple(low.tolist()), tuple(high.tolist()))
+
     def bounds(self) -> tuple[Tensor, Tensor]:
         """Lower and upper bounds, [D] float32 each."""
         return torch.tensor(self.low, dtype=torch.float32), torch.tensor(self.high, dtype=torch.float32)

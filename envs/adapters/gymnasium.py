@@ -36,7 +36,7 @@ CONTINUOUS = {
     "Continuous": 5,
     "Pendulum": 5,
     "mujoco": 3,
-}  # bins, as they are listed
+}  # bins, as they are listed beside the game itself
 TOO_MANY = ("Ant-", "Humanoid")  # 8 and 17 dimensions: no grid of three values
 MAX_GRID = 4096
 HIDDEN = ("Blackjack-v1",)  # the dealer's second card
@@ -49,17 +49,17 @@ def names() -> list[str]:
     for found in gymnasium.registry.values():
         if not str(found.entry_point).startswith("gymnasium.") or found.id.startswith(UNLISTED):
             continue
-        if found.id.startswith(TOO_MANY):
-            continue
         root = found.id.rpartition("-v")[0]
         if root not in newest or (found.version or 0) > (newest[root].version or 0):
             newest[root] = found
-    return sorted(found.id + _listed_bins(found) for found in newest.values())
+    return sorted(name for found in newest.values() for name in (found.id, *_listed_bins(found)))
 
 
-def _listed_bins(found: EnvSpec) -> str:
+def _listed_bins(found: EnvSpec) -> list[str]:
+    if found.id.startswith(TOO_MANY):
+        return []
     bins = [bins for word, bins in CONTINUOUS.items() if word in f"{found.id} {found.entry_point}"]
-    return f":bins={bins[0]}" if bins else ""
+    return [f"{found.id}:bins={bins[0]}"] if bins else []
 
 
 def make(rest: str) -> Game:
@@ -128,12 +128,13 @@ def _box(space: spaces.Space, name: str) -> Box | None:
     """The box of continuous actions; None for Discrete ones. ValueError for other spaces."""
     if isinstance(space, spaces.Discrete):
         return None
-    if not isinstance(space, spaces.Box) or not space.is_bounded() or not np.issubdtype(space.dtype, np.floating):
+    box = Box.of(space)
+    if box is None:
         raise ValueError(
             f"{name}: its actions are {space}; Discrete actions and a bounded Box of real numbers can be played: wrap "
             "it with gymnasium.wrappers.TransformAction in a file of your own that offers one of these"
         )
-    return Box(*(tuple(np.asarray(bound, np.float64).ravel().tolist()) for bound in (space.low, space.high)))
+    return box
 
 
 def _is_chancy(made: gymnasium.Env) -> bool:
