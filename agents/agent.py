@@ -53,8 +53,8 @@ class NetworkPlayer:
         )  # fmt: skip
 
     def _raw(self, observation: Tensor, legal: Tensor, to_play: Tensor, seed: Tensor, game: Tensor) -> Decision:
-        latent, said = (read(self.spec.name, observation) for read in (self.network.represent, self.network.commands))
-        heads = self.network.heads(latent, game, said)
+        name, network = self.spec.name, self.network
+        heads = network.heads(network.represent(name, observation), game, network.commands(name, observation))
         prior = heads.policy[:, : self.spec.num_actions].masked_fill(~legal, -torch.inf).softmax(1)
         value = self.network.decode_seats(heads.value, game, to_play, self.spec.num_players)
         if self.greedy:

@@ -7,7 +7,7 @@ board games also share the filters that read "mine" and "theirs".
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ from envs.tokens import PADDING, VOCABULARY
 
 if TYPE_CHECKING:
     from agents.network import NetworkConfig
+
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 BOARD_PLANES = 2  # mine, theirs
 PIXEL_SIDE = 84  # pixel observations are resized to this square
@@ -30,7 +32,7 @@ def label_seed(seed: int, *labels: str) -> int:
     return int.from_bytes(digest, "little") >> 2
 
 
-def seeded(layer: nn.Linear | nn.Conv2d, seed: int, label: str, gain: float = 1.0):
+def seeded(layer: Layer, seed: int, label: str, gain: float = 1.0) -> Layer:
     """`layer` with weights from a generator of its own (He et al. 2015, times `gain`) and zero biases."""
     fan_in = layer.weight[0].numel()
     noise = torch.randn(layer.weight.shape, generator=torch.Generator().manual_seed(label_seed(seed, label)))

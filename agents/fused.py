@@ -93,7 +93,8 @@ class Dense:
         self.weight = layer.weight.detach()  # [O, I]
         self.turned = self.weight.T
         self.bias = Held.of(layer.bias)
-        self.by_weight, self.by_bias = room_for(layer.weight, gradients), Held.of(room_for(layer.bias, gradients))
+        self.by_weight = room_for(layer.get_parameter("weight"), gradients)
+        self.by_bias = Held.of(room_for(layer.bias, gradients))
 
 
 class Heads:

@@ -22,9 +22,8 @@ from agents.network import MultiGameNetwork, num_values, pad_last, to_relative
 from agents.replay import ReplayBuffer, Window
 from agents.support import decode, two_hot
 from agents.targets import make_targets
-from envs.game import GameSpec, ObservationKind, Symmetries
+from envs.game import PICTURES, GameSpec, Symmetries
 
-PICTURES = (ObservationKind.GRID, ObservationKind.PIXELS)
 MISSING_LOGIT = -1e9  # for actions that a row's game lacks
 
 
@@ -205,9 +204,10 @@ class Losses(NamedTuple):
 
     def beside(self, other: Losses) -> Losses:
         """The rows of both, these first."""
-        pairs = zip(self[:-1], other[:-1], strict=True)
-        steps = [None if a is None or b is None else torch.cat([a, b], 1) for a, b in pairs]
-        return Losses(*steps, torch.cat([self.value_error, other.value_error]))  # pyright: ignore[reportArgumentType]
+        steps = {head: torch.cat([getattr(self, head), getattr(other, head)], 1) for head in self._fields[:5]}
+        a, b = self.consistency, other.consistency
+        consistency = None if a is None or b is None else torch.cat([a, b], 1)
+        return Losses(**steps, consistency=consistency, value_error=torch.cat([self.value_error, other.value_error]))
 
 
 def unroll(

@@ -24,19 +24,27 @@ from search import Gaussian, SampledResult, SampledRoot, SampledStep, Samples, n
 
 
 @dataclasses.dataclass(frozen=True)
-class MeanFirst:
-    """A normal distribution whose first sample is its mean: for searches without noise. Not for targets: the mean among
-    the samples would make the policy narrower whatever the values are."""
+class Draws:
+    """Samples of a policy that cover each coordinate evenly: one in each of its K quantiles, in a random order (Latin
+    hypercube; McKay et al. 1979). Each is distributed as the policy says, and their mean and spread are nearly exact,
+    so that a target which says nothing of the samples pulls the policy nowhere."""
 
     policy: Gaussian
+    mean_first: bool = False
+    """The first sample is the policy's mean: for searches without noise. Not for targets: the mean among the samples
+    would make the policy narrower whatever the values are."""
 
     @property
     def noise_size(self) -> int:
-        return self.policy.noise_size
+        return 2 * self.policy.noise_size
 
     def sample(self, parameters: Tensor, noise: Tensor) -> Samples:
         """As `search.Proposal.sample`."""
-        return self.policy.sample(parameters, torch.cat([torch.full_like(noise[:, :1], 0.5), noise[:, 1:]], 1))
+        order, place = noise.chunk(2, 2)
+        even = ((order.argsort(1).argsort(1) + place) / noise.shape[1]).clamp(1e-6, 1 - 1e-6)
+        if self.mean_first:
+            even[:, 0] = 0.5
+        return self.policy.sample(parameters, even)
 
 
 class BoxModel(SearchModel):
@@ -69,8 +77,7 @@ def prepare_box(network: MultiGameNetwork, name: str, observation: Tensor, query
     """`search_box` up to where the tree begins to grow. What is returned does the rest."""
     model = BoxModel(network, name, len(observation), query.config.gamma)
     root, config = model.sampled_root(observation, query), query.config
-    policy = network.box(name).policy
-    proposal = MeanFirst(policy) if query.greedy else policy
+    proposal = Draws(network.box(name).policy, query.greedy)
 
     @torch.inference_mode()
     def run() -> SampledResult:
@@ -91,8 +98,7 @@ def play_box(network: MultiGameNetwork, spec: GameSpec, observation: Tensor, que
         result = search_box(network, spec.name, observation, query)
         return Decision(to_game(spec.box, result.action), value=result.root_value[:, :players])
     model = BoxModel(network, spec.name, len(observation), query.config.gamma)
-    root, policy = model.sampled_root(observation, query), network.box(spec.name).policy
-    drawn = noise.samples(query.seed, policy.noise_size)[:, None]
-    proposal = MeanFirst(policy) if query.greedy else policy
+    root, proposal = model.sampled_root(observation, query), Draws(network.box(spec.name).policy, query.greedy)
+    drawn = noise.samples(query.seed, proposal.noise_size)[:, None]
     action = proposal.sample(root.parameters, drawn).action[:, 0]
     return Decision(to_game(spec.box, action), value=root.value[:, :players])

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from agents.encoders import BOARD_PLANES, GridEncoder, PixelEncoder, PlaceReadout, VectorEncoder
 from agents.network import ACTION_BLOCK, CORE_PLAYERS, MultiGameNetwork, num_values
-from envs.game import GameSpec
+from envs.game import GameSpec, ObservationKind
 
 _OWN = re.compile(r"game_embedding\.|boxes\.|encoders\.by_kind\.[^.]+\.(own_weight|first|center_|spread_)")
 _BY_ACTION = re.compile(r"core\.(weight|bias)$|policy_blocks\.|action_blocks\.")
@@ -84,7 +84,8 @@ def undefined_zero_shot(source: MultiGameNetwork, spec: GameSpec) -> str | None:
         own = planes - BOARD_PLANES if spec.board_planes else planes
         if own:
             return f"{own} of its {planes} planes are its own and were never trained"
-        boards = [other.observation.shape[-2:] for other in source.specs if len(other.observation.shape) == 3]
+        grids = [other.observation for other in source.specs if other.observation.kind is ObservationKind.GRID]
+        boards = [grid.shape[-2:] for grid in grids]
         if isinstance(encoder.readout, PlaceReadout):
             new = sum(
                 not any(row < tall and column < wide for tall, wide in boards)

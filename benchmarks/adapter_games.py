@@ -101,7 +101,7 @@ def attempt(name: str, moves: int, seconds: float, limit: float) -> dict[str, An
 
 def main() -> int:
     """Try all, one line each, and write the record."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("prefix", help="an adapter: openspiel, minigrid, pettingzoo ...")
     parser.add_argument("--names", help="only these, separated by semicolons (default: all that the adapter lists)")
     parser.add_argument("--every", type=int, default=1, help="only every Nth name (default: 1)")

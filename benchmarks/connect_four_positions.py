@@ -130,7 +130,9 @@ def choose_quiet(games, solver, game, seed):
     for ply in reversed(PLIES):
         numbers = [number for number in order if number not in used and len(games[number]) > ply][:QUIET_LOOKS]
         states = play_out(native, [games[number][:ply] for number in numbers])
-        alike = tactician.act_on_state(states, torch.zeros(len(numbers), dtype=torch.int64)).policy > 0
+        policy = tactician.act_on_state(states, torch.zeros(len(numbers), dtype=torch.int64)).policy
+        assert policy is not None, "the tactician says which moves look alike to it"
+        alike = policy > 0
         found[ply], tried = [], 0
         for row, number in enumerate(numbers):
             if len(found[ply]) == QUIET_MOST or tried == QUIET_TRIES:
@@ -185,6 +187,7 @@ def main() -> None:
     torch.set_num_threads(1)
     began = time.monotonic()
     game, solver = registry.make("connect_four"), BitbullySolver()
+    assert game.native is not None, "connect_four has native rules"
     plain, tactician, mcts = RandomPlayer(game.spec), TacticianPlayer(game.native), mcts_player(game.native, 64)
     made_by = f"{MAKER} {'--quiet ' * args.quiet}--seed {args.seed}"
     if args.quiet:

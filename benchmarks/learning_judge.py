@@ -23,9 +23,11 @@ if __name__ == "__main__":
 import torch
 from torch import Tensor
 
-from agents.player import Player, SolverPlayer
+from agents.player import Player, SolverPlayer, StatePlayer
 from envs.game import Game, NativeGame, episode_seed
 from envs.solver import Solution, solve, take
+
+AnyPlayer = Player | StatePlayer  # as in `gurgeh.episodes`, which is imported late
 
 
 def unlost_openings(solution: Solution, at_least: int) -> tuple[Tensor, Tensor]:
@@ -44,7 +46,9 @@ def unlost_openings(solution: Solution, at_least: int) -> tuple[Tensor, Tensor]:
     return torch.cat(positions), torch.cat(seats)
 
 
-def outcomes(game: NativeGame, state: Any, seat: Tensor, player: Player, opponent: Player, seed: int = 0) -> Tensor:
+def outcomes(
+    game: NativeGame, state: Any, seat: Tensor, player: AnyPlayer, opponent: AnyPlayer, seed: int = 0
+) -> Tensor:
     """[G] what `player` in the seats `seat` [G] receives when the games go on from `state` (G states) to their end."""
     total = torch.zeros(len(seat), dtype=torch.float64)
     live, move = torch.arange(len(seat)), 0
@@ -55,7 +59,11 @@ def outcomes(game: NativeGame, state: Any, seat: Tensor, player: Player, opponen
         for who, mine in ((player, mover == seat[live]), (opponent, mover != seat[live])):
             at = mine.nonzero()[:, 0]
             if len(at):
-                action[at] = who.act(observation[at], legal[at], mover[at], seeds[at]).action
+                if isinstance(who, StatePlayer):
+                    decision = who.act_on_state(take(state, at), seeds[at])
+                else:
+                    decision = who.act(observation[at], legal[at], mover[at], seeds[at])
+                action[at] = decision.action
         played = game.play(state, action)
         total[live] += played.reward.double().gather(1, seat[live, None])[:, 0]
         going = ~played.terminated
@@ -63,7 +71,7 @@ def outcomes(game: NativeGame, state: Any, seat: Tensor, player: Player, opponen
     return total
 
 
-def judge(game: Game, player: Player, episodes: int, opponents: list[str], games: int) -> dict[str, Any]:
+def judge(game: Game, player: AnyPlayer, episodes: int, opponents: list[str], games: int) -> dict[str, Any]:
     """Measure -> value, named as in a run's short evaluations (`gurgeh.goals.Goal.key`), with 95 % intervals."""
     from gurgeh.episodes import play_episodes
     from gurgeh.evaluate import JUDGED_POSITIONS, built_in, optimal_share, refusal

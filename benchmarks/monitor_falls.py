@@ -95,7 +95,8 @@ def trial(part: str, number: int, seed: int) -> dict[str, Any]:
 
 def online(curve: Curve) -> dict[str, float | None]:
     """Step of the first warning and alert, None where there was none; only those after a planted fall's begin count."""
-    watch, config, first = Watch(), MonitorConfig(), {"warn": None, "alert": None}
+    watch, config = Watch(), MonitorConfig()
+    first: dict[str, float | None] = {"warn": None, "alert": None}
     for number, (step, loss) in enumerate(zip(curve.steps, curve.losses)):
         what = watch.take(round(step * 1000), number, float(loss), config)  # thousandths: no two fall together
         if what in first and first[what] is None:

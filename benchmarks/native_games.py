@@ -58,7 +58,7 @@ def speed(name: str, num_copies: int, seconds: float, device: str) -> float:
 
 def main() -> int:
     """Measure all; one line each, and the record."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement (default: 1)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--out", type=Path, help="where to write the record as JSON")

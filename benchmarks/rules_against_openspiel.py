@@ -177,7 +177,7 @@ def _outcomes(ours: str, chances: Any, states: list, live: list[int], chance: ra
 
 def main() -> int:
     """Compare all pairs; one line each, and the record."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--games", type=int, default=10_000, help="random games of each pair (default: 10,000)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the moves (default: 0)")
     parser.add_argument("--only", default="", help="only names that match this regular expression")

@@ -72,7 +72,7 @@ def shapes(trial: Trial) -> Iterator[Finding]:
 
 
 def commands(trial: Trial) -> Iterator[Finding]:
-    """What can be said: a text for every legal action, no two alike, padding for the others."""
+    """What can be said: a text for every legal action, right-aligned, no two alike, padding for the others."""
     spec = trial.spec
     if not spec.action_tokens:
         raise Skip("only for games whose commands vary (action_tokens)")
@@ -87,6 +87,12 @@ def commands(trial: Trial) -> Iterator[Finding]:
             )
             advice = "List the commands that can be given now, and padding behind them (envs.tokens.encode_position)"
             yield Finding(problem, advice, copy, step)
+            return
+        behind = ((said[..., :-1] != PADDING) & (said[..., 1:] == PADDING)).any(2)
+        if bool(behind.any()):
+            copy = first_row(behind.any(1))
+            problem = f"padding stands behind tokens of what action {int(behind[copy].long().argmax())} says"
+            yield Finding(problem, "Put all padding in front (envs.tokens.encode)", copy, step)
             return
         for copy in range(trial.num_copies):
             texts = said[copy][now.legal[copy]]

@@ -92,10 +92,13 @@ def make_plan(
     """Everything checked that can be checked before something is written. ValueError saying what is wrong."""
     if not games:
         raise ValueError("name the held-out games with --games, separated by commas")
+    if not checkpoints:
+        raise ValueError("--checkpoints names none; give updates separated by commas, or `last`")
     if seeds < 1:
         raise ValueError(f"--seeds must be at least 1, found {seeds}")
     base = RunDirectory.open(runs[0]).config
-    budget = base["schedule"]["updates"] // len(base["games"]) if budget is None else budget
+    if budget is None:
+        budget = int(base["schedule"]["updates"]) // len(base["games"])
     if budget < 10:
         raise ValueError(f"--budget must be at least 10 updates, found {budget}")
     handles = [registry.make(name) for name in games]

@@ -126,7 +126,8 @@ def shortened(text: str, most: int = 52) -> str:
 
 def legend(axes: Axes, columns: int = 1, **more: Any) -> None:
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=SMALL, frameon=False, ncols=columns, **({"loc": "best"} | more))
+        options: dict[str, Any] = {"loc": "best", **more}
+        axes.legend(fontsize=SMALL, frameon=False, ncols=columns, **options)
 
 
 def log(axis: Axis) -> None:

@@ -5,13 +5,11 @@ Shape legend: N positions, K moves that follow, A actions, P players. The averag
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from agents.network import Heads, MultiGameNetwork
 from envs.game import GameSpec
@@ -48,7 +46,7 @@ def measure(network: MultiGameNetwork, sets: dict[str, FrozenSet], moves: int | 
         chunks = cut[game][1]
         if (start, stop) in chunks:
             return chunks[start, stop]
-        rows = _rows(whole, slice(start, stop))
+        rows = whole.some(slice(start, stop))
         made = Chunk(rows, targets_of(network, spec(game), rows, moves))
         if stop <= KEPT:
             chunks[start, stop] = made
@@ -80,16 +78,6 @@ def measure(network: MultiGameNetwork, sets: dict[str, FrozenSet], moves: int | 
         ),
         sharing=sharing_measure(network, sets, moves),
     )
-
-
-def _rows(frozen: FrozenSet, rows: slice) -> FrozenSet:
-    """Some positions, without hashing them anew."""
-    tensors = {
-        field.name: value[rows]
-        for field in dataclasses.fields(frozen)
-        if isinstance(value := getattr(frozen, field.name), Tensor)
-    }
-    return dataclasses.replace(frozen, **tensors)
 
 
 def activations(network: MultiGameNetwork, game: str, rows: FrozenSet, move: bool = True) -> dict[str, np.ndarray]:

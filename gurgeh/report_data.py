@@ -92,7 +92,7 @@ def read_run(path: Path, falls: bool = False, prefix: str = "") -> RunData:
             "are left out"
         )
     measured = [r for r in streams["monitor"] if _introduced(r, added)]
-    events = [e for e in streams["events"] if _whole(e) and set(e["game"].split(",")) <= added | {None}]
+    events = [e for e in streams["events"] if _whole(e) and e["game"] in added]
     if len(events) < len(streams["events"]):
         problems.append(f"events.jsonl: {len(streams['events']) - len(events)} events are of unknown games or lack "
                         "their size; they are left out")  # fmt: skip

@@ -147,11 +147,11 @@ def _scaling_panel(record: Mapping[str, Any], number: int) -> Picture:
         axes.plot([record["held_out"]["size"]] * len(said), [p["predicted"] for p in said], "x", color=RED,
                   markersize=6, label="foretold without them")[0].set_gid("predicted")  # fmt: skip
     unchanged = _unchanged(points)
-    for place, data in enumerate(shown):
-        if data in unchanged:
-            before, level, last = unchanged[data]
-            axes.plot([before, last], [level, level], color=NULL, linewidth=1, linestyle=(0, (4, 3)),
-                      label="null: no gain from size" if place == 0 else None)[0].set_gid(f"null-{place}")  # fmt: skip
+    for number, data in enumerate(data for data in shown if data in unchanged):
+        before, level, last = unchanged[data]
+        label = None if number else "null: no gain from size"
+        (line,) = axes.plot([before, last], [level, level], color=NULL, linewidth=1, linestyle=(0, (4, 3)), label=label)
+        line.set_gid(f"null-{shown.index(data)}")
     axes.set_xscale("log")
     axes.set_yscale("log")
     figures.log(axes.xaxis)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
 import matplotlib.colors
+import matplotlib.ticker
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
@@ -272,13 +274,14 @@ def matrix_picture(
     reach = 1.8 * (limit or 1.0)  # the darkest colours would swallow the numbers
     colours = matplotlib.colors.Normalize(-reach, reach)
     axes.imshow(excess, cmap="RdBu_r", norm=colours, aspect="auto", alpha=0.75).set_gid("matrix")
-    for (i, j), value in np.ndenumerate(cells.value):
+    for i, j in itertools.product(range(len(games)), range(len(across))):
+        value = float(cells.value[i, j])
         if not np.isfinite(value):
             text = "same" if columns is None and i == j else "not measured"
             axes.text(j, i, text, ha="center", va="center", fontsize=SMALL - 1.5, color="#777777")
             continue
-        axes.text(j, i - 0.16, _short(float(value)), ha="center", va="center", fontsize=SMALL + 0.5, color=INK)
-        text = f"null {_short(cells.null[i, j])}" if below is None else below[i][j]
+        axes.text(j, i - 0.16, _short(value), ha="center", va="center", fontsize=SMALL + 0.5, color=INK)
+        text = f"null {_short(float(cells.null[i, j]))}" if below is None else below[i][j]
         axes.text(j, i + 0.24, text, ha="center", va="center", fontsize=SMALL - 1.5, color=INK, gid=f"null-{i}-{j}")
         if cells.certain[i, j]:
             frame = Rectangle((j - 0.47, i - 0.46), 0.94, 0.92, fill=False, edgecolor=INK, linewidth=1.8)

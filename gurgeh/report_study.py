@@ -68,9 +68,8 @@ def together_of(runs: Sequence[RunData]) -> Together:
     found = Together([], [], {}, [])
     if len(runs) < 2:
         return found
-    from gurgeh.scale_data import scaled_runs
+    from gurgeh.scale_data import scale_of
     from gurgeh.transfer_data import adaptation_records, behaviour_of, series_of
-    from monitor.scale_records import scale_records
 
     adapting = [run.path for run in runs if run.adaptation]
     others = [run.path for run in runs if not run.adaptation and run.losses]
@@ -81,8 +80,7 @@ def together_of(runs: Sequence[RunData]) -> Together:
         found.events.extend(events)
 
     def scale() -> None:
-        series = series_of(others)
-        found.records.extend(scale_records(scaled_runs([*others, *adapting], series), series))
+        found.records.extend(scale_of([*others, *adapting], series_of(others)))
 
     def behave() -> None:
         for record in behaviour_of(others, series_of(others))[0]:

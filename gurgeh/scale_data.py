@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from agents.flops import num_parameters, update_flops
 from agents.network import MultiGameNetwork
@@ -17,17 +18,19 @@ from monitor.events import standing
 from monitor.meta_onset import faster_by_run
 from monitor.records import LOSS
 from monitor.refusals import UndefinedError
-from monitor.scale_records import ScaledRun
+from monitor.scale_records import ScaledRun, scale_records
 
 
-def scaled_runs(folders: Sequence[Path], series: str) -> list[ScaledRun]:
-    """What each run says of scale; runs that adapt are no rows of their own and say whether others learn faster."""
+def scale_of(folders: Sequence[Path], series: str) -> list[dict[str, Any]]:
+    """The records over scale of runs; runs that adapt are no rows of their own and say whether others learn faster."""
     adapting = [folder for folder in folders if (folder / "adaptation.jsonl").exists()]
+    faster, unknown = {}, {}
     try:
         faster = faster_by_run(read_adaptations(adapting))
-    except UndefinedError:
-        faster = {}
-    return [scaled_run(folder, series, faster.get(folder.name)) for folder in folders if folder not in adapting]
+    except UndefinedError as error:
+        unknown["faster"] = str(error)
+    runs = [scaled_run(folder, series, faster.get(folder.name)) for folder in folders if folder not in adapting]
+    return scale_records(runs, series, unknown)
 
 
 def scaled_run(folder: Path, series: str, faster: bool | None) -> ScaledRun:

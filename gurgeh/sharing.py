@@ -10,7 +10,6 @@ A position's loss is here the sum of all heads that have a target at the positio
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -291,7 +290,7 @@ class SharingReader:
         """The first positions of a game's set; the same object as long as the set is the same."""
         whole = self.sets[game]
         if (game, size) not in self._rows or self._rows[game, size][0] is not whole:
-            self._rows[game, size] = whole, _rows(whole, slice(size))
+            self._rows[game, size] = whole, whole.some(slice(size))
         return self._rows[game, size][1]
 
 
@@ -323,16 +322,6 @@ def _root(spec: GameSpec) -> str:
 def _planes(game: str) -> Tensor | None:
     """[C] which plane of the original each plane of a twin shows; None for an original."""
     return getattr(registry.make(game).native, "planes", None) if game.startswith("twin:") else None
-
-
-def _rows(frozen: FrozenSet, rows: slice | Tensor) -> FrozenSet:
-    """Some positions, without hashing them anew."""
-    tensors = {
-        field.name: value[rows]
-        for field in dataclasses.fields(frozen)
-        if isinstance(value := getattr(frozen, field.name), Tensor)
-    }
-    return dataclasses.replace(frozen, **tensors)
 
 
 def _orders(count: int, shuffles: int, seed: int) -> list[Tensor]:

@@ -173,24 +173,32 @@ def learning_curve_of(folders: Sequence[Path], series: str) -> dict[str, Any] | 
 
 def behaviour_of(folders: Sequence[Path], series: str):
     """(records, events): how games that joined later learn against runs of them alone, and the onsets of sharing that
-    this and the runs' own measures show. Events of runs whose own measures alone show them are not repeated."""
+    this and the runs' own measures show. Compared are runs with the same settings of network and learner. Events of
+    runs whose own measures alone show them are not repeated."""
     records = {folder: in_order(*checked(RunDirectory.open(folder), "monitor", "ledger")) for folder in folders}
     seeds = {folder: RunDirectory.open(folder).config["seed"] for folder in folders}
+    kinds = {folder: _learns_as(RunDirectory.open(folder)) for folder in folders}
     single = {
-        (next(iter(games)), seeds[folder]): records[folder]
+        (next(iter(games)), seeds[folder], kinds[folder]): records[folder]
         for folder in folders
         if len(games := introductions(records[folder])) == 1 and not _has_first_weights(folder)
     }
     grown = [folder for folder in folders if len(set(introductions(records[folder]).values())) > 1]
-    joined = [
-        Joined(records[folder], {
-            game: single[game, seeds[folder]] for game in introductions(records[folder])
-            if (game, seeds[folder]) in single
-        })
-        for folder in grown
-    ]  # fmt: skip
+    joined: dict[str, dict[Path, Joined]] = {}  # a kind is compared by itself: its runs differ in their seeds alone
+    for folder in grown:
+        alone = {
+            game: single[game, seeds[folder], kinds[folder]] for game in introductions(records[folder])
+            if (game, seeds[folder], kinds[folder]) in single
+        }  # fmt: skip
+        joined.setdefault(kinds[folder], {})[folder] = Joined(records[folder], alone)
+    gains = {
+        folder: more
+        for mine in joined.values()
+        for folder, more in zip(mine, behaviour_records(list(mine.values()), series), strict=True)
+    }
     found, events = [], []
-    for folder, more in zip(grown, behaviour_records(joined, series)):
+    for folder in grown:
+        more = gains[folder]
         for record in more:
             validate(record)
         if not more:
@@ -205,6 +213,11 @@ def behaviour_of(folders: Sequence[Path], series: str):
             if event["type"] == "sharing_onset" and event["evidence"]["behaviour"] is not None
         ]  # fmt: skip
     return found, events
+
+
+def _learns_as(run: RunDirectory) -> str:
+    """The settings of a run's network and learner, to be compared: a larger network learns faster, whatever it knew."""
+    return json.dumps({name: run.config.get(name) for name in ("network", "learner")}, sort_keys=True)
 
 
 def _has_first_weights(folder: Path) -> bool:

@@ -63,6 +63,15 @@ class FrozenSet:
     def __len__(self) -> int:
         return len(self.phase)
 
+    def some(self, rows: slice | Tensor) -> FrozenSet:
+        """Some positions, under the hash of the whole set."""
+        tensors = {
+            field.name: value[rows]
+            for field in dataclasses.fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return dataclasses.replace(self, **tensors)
+
     @property
     def exists(self) -> Tensor:
         """[N, K + 1] bool: position k is one in which somebody is to move."""

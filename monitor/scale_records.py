@@ -98,9 +98,12 @@ def scaling_record(runs: Sequence[ScaledRun], series: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def probability_record(runs: Sequence[ScaledRun], outcome: str, at_size: float | None = None) -> dict[str, Any]:
+def probability_record(
+    runs: Sequence[ScaledRun], outcome: str, at_size: float | None = None, unknown: str | None = None
+) -> dict[str, Any]:
     """P(outcome) against the number of games and size: a `monitor.probability/1` record. Runs whose outcome is not
-    known are left out. at_size: where K50 is read off; None: the geometric mean of the sizes."""
+    known are left out. at_size: where K50 is read off; None: the geometric mean of the sizes. unknown: why the outcome
+    is not known of any run, where there is a reason."""
     known = [run for run in runs if run.outcomes.get(outcome) is not None]
     games = np.array([len(run.games) for run in known], np.float64)
     size = np.array([run.parameters for run in known], np.float64)
@@ -118,7 +121,7 @@ def probability_record(runs: Sequence[ScaledRun], outcome: str, at_size: float |
         "per_doubling": None, "per_tenfold": None, "curve": [], "refused": None,
     }  # fmt: skip
     if not known:
-        return record | {"refused": f"no run says whether {outcome} happened"}
+        return record | {"refused": unknown or f"no run says whether {outcome} happened"}
     try:
         found = scaling.fifty_percent_games(games, size, happened, at)
     except UndefinedError as error:
@@ -173,9 +176,11 @@ def architectures_record(one: Sequence[ScaledRun], other: Sequence[ScaledRun], s
     }
 
 
-def scale_records(runs: Sequence[ScaledRun], series: str) -> list[dict[str, Any]]:
+def scale_records(
+    runs: Sequence[ScaledRun], series: str, unknown: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
     """All records over scale: a fit for each architecture and set of games, each pair of architectures, and the
-    probabilities of the outcomes over all runs."""
+    probabilities of the outcomes over all runs. unknown: outcome -> why no run can say whether it happened."""
     groups: dict[tuple[tuple[str, ...], str], list[ScaledRun]] = {}
     for run in runs:
         groups.setdefault((run.games, run.architecture), []).append(run)
@@ -187,4 +192,8 @@ def scale_records(runs: Sequence[ScaledRun], series: str) -> list[dict[str, Any]
         for other in keys[place + 1 :]
         if one[0] == other[0]
     ]
-    return [*fits, *pairs, *(probability_record(runs, outcome) for outcome in OUTCOMES)]
+    return [
+        *fits,
+        *pairs,
+        *(probability_record(runs, outcome, unknown=(unknown or {}).get(outcome)) for outcome in OUTCOMES),
+    ]

@@ -215,9 +215,9 @@ def learning_curve_record(runs: Sequence[Sequence[Record]], series: str, way: fl
         run = next(r["run"] for r in records if r["schema"] == LOSS)
         record["points"].append({"run": run, "game": game, "place": list(added).index(game) + 1, "cost": plain(at)})
     names = sorted(by_game)
-    order = sorted(range(len(record["points"])), key=lambda i: i)  # runs in turn, games in order of introduction
-    costs = np.array([record["points"][i]["cost"] for i in order]).reshape(len(kept), most)
-    games = np.array([names.index(record["points"][i]["game"]) for i in order]).reshape(len(kept), most)
+    # Runs in turn, games in order of introduction.
+    costs = np.array([point["cost"] for point in record["points"]]).reshape(len(kept), most)
+    games = np.array([names.index(point["game"]) for point in record["points"]]).reshape(len(kept), most)
     try:
         found = learning_curve(costs, games)
     except UndefinedError as error:

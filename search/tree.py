@@ -46,7 +46,7 @@ class Step(NamedTuple):
     # The root is never one.
 
 
-RecurrentFn = Callable[[Tensor, Tensor], Step]  # (embedding [B, ...], action [B] int64) -> Step
+RecurrentFn = Callable[..., Step]  # (embedding [B, ...], action [B] int64) -> Step; in waves with row [B] int64 behind
 
 
 class Tree(NamedTuple):

@@ -1,4 +1,4 @@
-"""What board games have in common: symmetries and lines."""
+"""What board games have in common: legal moves after the end, symmetries and lines."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ import torch
 from torch import Tensor
 
 from envs.game import Symmetries
+
+
+def never_empty(legal: Tensor) -> Tensor:
+    """legal [B, A] bool, and every move in rows that have none: the end of a game must show some, too."""
+    return legal | ~legal.any(1, keepdim=True)
 
 
 def square_symmetries(size: int) -> Symmetries:

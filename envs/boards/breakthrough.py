@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from envs.boards.board import mirror_symmetries
+from envs.boards.board import mirror_symmetries, never_empty
 from envs.game import GameSpec, ObservationKind, ObservationSpec, Playable, Symmetries
 
 FAMILY = "breakthrough"
@@ -78,7 +78,7 @@ class Breakthrough:
         straight = torch.arange(self.spec.num_actions, device=mine.device) % 3 == 1
         blocked = mine.gather(1, onto) | (theirs.gather(1, onto) & straight)
         moves = mine.repeat_interleave(3, 1) & (target >= 0) & ~blocked
-        return moves | ~moves.any(1, keepdim=True)
+        return never_empty(moves)
 
     def to_play(self, state: State) -> Tensor:
         """[B] int64."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from envs.boards.board import has_line, line_matrix, line_table, mirror_symmetries
+from envs.boards.board import has_line, line_matrix, line_table, mirror_symmetries, never_empty
 from envs.game import GameSpec, ObservationKind, ObservationSpec, Playable
 
 HEIGHT, WIDTH = 6, 7
@@ -44,7 +44,7 @@ class ConnectFour:
     def legal(self, state: State) -> Tensor:
         """[B, 7] bool: columns whose top cell is empty (all columns of a full board, whose game is over)."""
         empty = ~state.stones[:, :, :WIDTH].any(1)
-        return empty | ~empty.any(1, keepdim=True)
+        return never_empty(empty)
 
     def to_play(self, state: State) -> Tensor:
         """[B] int64."""

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from envs.boards.board import rotation_symmetries
+from envs.boards.board import never_empty, rotation_symmetries
 from envs.game import GameSpec, ObservationKind, ObservationSpec, Playable, cell_keys
 
 FAMILY = "hex"
@@ -62,7 +62,7 @@ class Hex:
     def legal(self, state: State) -> Tensor:
         """[B, A] bool: the empty cells (all cells of a full board, whose game is over)."""
         empty = ~state.stones.any(1)
-        return empty | ~empty.any(1, keepdim=True)
+        return never_empty(empty)
 
     def to_play(self, state: State) -> Tensor:
         """[B] int64."""

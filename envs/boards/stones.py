@@ -24,7 +24,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from envs.boards.board import board_symmetries, has_line, line_matrix, line_table, mirror_symmetries
+from envs.boards.board import board_symmetries, has_line, line_matrix, line_table, mirror_symmetries, never_empty
 from envs.game import GameSpec, ObservationKind, ObservationSpec, Playable, Symmetries, cell_keys, episode_seed
 
 FAMILY = "mnk"
@@ -108,7 +108,7 @@ class Stones:
         width = self.settings.width
         free = ~(state.stones.any(1) | self.blocked.to(state.stones.device))
         free = free[:, :width] if self.settings.gravity else free
-        return free | ~free.any(1, keepdim=True)
+        return never_empty(free)
 
     def to_play(self, state: State) -> Tensor:
         """[B] int64."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from envs.boards.board import board_symmetries, has_line, line_matrix, line_table
+from envs.boards.board import board_symmetries, has_line, line_matrix, line_table, never_empty
 from envs.game import GameSpec, ObservationKind, ObservationSpec, Playable, cell_keys
 
 FAMILY = "mnk3"
@@ -58,7 +58,7 @@ class ThreeRow:
     def legal(self, state: State) -> Tensor:
         """[B, A] bool: free cells (any of a full board)."""
         free = ~state.stones.any(1)
-        return free | ~free.any(1, keepdim=True)
+        return never_empty(free)
 
     def to_play(self, state: State) -> Tensor:
         """[B] int64."""

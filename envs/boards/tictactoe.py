@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from envs.boards.board import has_line, line_matrix, square_symmetries
+from envs.boards.board import has_line, line_matrix, never_empty, square_symmetries
 from envs.game import GameSpec, ObservationKind, ObservationSpec, Playable, cell_keys
 
 LINES = line_matrix(((0, 1, 2), (3, 4, 5), (6, 7, 8), (0, 3, 6), (1, 4, 7), (2, 5, 8), (0, 4, 8), (2, 4, 6)), 9)
@@ -44,7 +44,7 @@ class TicTacToe:
     def legal(self, state: State) -> Tensor:
         """[B, 9] bool: the empty cells (all cells of a full board, whose game is over)."""
         empty = ~state.stones.any(1)
-        return empty | ~empty.any(1, keepdim=True)
+        return never_empty(empty)
 
     def to_play(self, state: State) -> Tensor:
         """[B] int64."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from envs.boards.board import board_symmetries
+from envs.boards.board import board_symmetries, never_empty
 from envs.chance import Chance, draw, next_key
 from envs.game import GameSpec, ObservationKind, ObservationSpec, Playable, Symmetries
 
@@ -75,7 +75,7 @@ class TwentyFortyEight(Chance):
     def legal(self, state: State) -> Tensor:
         """[B, 4] bool: slides that change the board (all where none does: the game is over)."""
         moves = self._moves(state.tile)
-        return moves | ~moves.any(1, keepdim=True)
+        return never_empty(moves)
 
     def to_play(self, state: State) -> Tensor:
         """[B] int64: one player, seat 0."""

@@ -114,7 +114,8 @@ def greys() -> Tensor:
     installed("sklearn", "scikit-learn", "digits")
     from sklearn.datasets import load_digits
 
-    return torch.as_tensor(load_digits().data).long()
+    pictures, _ = load_digits(return_X_y=True)
+    return torch.as_tensor(pictures).long()
 
 
 def make(settings: str) -> Digits:

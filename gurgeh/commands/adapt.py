@@ -33,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
         "several times, and the best one on a held-out game counts as the nearest",
     )  # fmt: skip
     parser.add_argument(
-        "--checkpoints", default="last", metavar="UPDATE,...",
+        "--checkpoints", metavar="UPDATE,...",
         help="checkpoints or snapshots of RUN to start from: updates, or `last` (default)",
     )  # fmt: skip
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds of every arm (3); intervals need at least 3")
@@ -58,17 +58,19 @@ def run(args: argparse.Namespace) -> int:
     runs = [word for word in args.arguments if "=" not in word]
     overrides = [word for word in args.arguments if "=" in word]
     if args.resume:
-        if runs or overrides or args.games or args.single or args.budget or args.name or args.split:
+        asked = (args.games, args.single, args.name, args.split)
+        if runs or overrides or any(asked) or args.budget is not None or args.checkpoints is not None:
             raise ValueError("--resume takes everything from the study's own study.json; give only --seeds")
         folder = Path(args.resume)
         plan = read_plan(folder)
-        if args.seeds:
+        if args.seeds is not None:
             plan = with_seeds(folder, plan, args.seeds)
     else:
         if not runs:
             raise ValueError("name at least one run to start from, such as runs/NAME")
+        checkpoints = split_list("last" if args.checkpoints is None else args.checkpoints)
         plan = make_plan(
-            runs, split_list(args.games), args.single, [_checkpoint(word) for word in split_list(args.checkpoints)],
+            runs, split_list(args.games), args.single, [_checkpoint(word) for word in checkpoints],
             3 if args.seeds is None else args.seeds, args.budget, args.split, overrides,
         )  # fmt: skip
         folder = Path(args.runs) / (args.name or f"adapt-{Path(runs[0]).resolve().name}")

@@ -30,17 +30,16 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print; 0."""
-    from gurgeh.scale_data import scaled_runs
+    from gurgeh.scale_data import scale_of
     from gurgeh.transfer_data import runs_in, series_of
     from monitor.records import validate
-    from monitor.scale_records import scale_records
 
     folders = runs_in(args.paths)
     plain = [folder for folder in folders if not (folder / "adaptation.jsonl").exists()]
     if not plain:
         raise ValueError("all of these are runs of a study of gurgeh adapt; name the runs that it starts from, too")
     series = args.series or series_of(plain)
-    records = scale_records(scaled_runs(folders, series), series)
+    records = scale_of(folders, series)
     for record in records:
         validate(record)
     if args.json:

@@ -15,12 +15,13 @@ from agents.network import MultiGameNetwork, pad_last
 from agents.player import RandomPlayer
 from agents.reanalyse import reanalyse_
 from agents.replay import ReplayBuffer, ReplayConfig
-from agents.sampled import BoxModel, MeanFirst, play_box, search_box
+from agents.sampled import BoxModel, Draws, play_box, search_box
 from agents.selfplay import Collector, SelfPlayConfig, collect_step
 from agents.transplant import transplant_, undefined_zero_shot
 from envs import registry
 from gurgeh.config import RunConfig
 from gurgeh.state import TrainingState
+from search import Gaussian
 
 SEARCH = SearchConfig(simulations=6, samples=5)
 SMALL = LearnerConfig(batch=16, unroll=2, n_step=3, start_steps=1, symmetries=False)
@@ -157,7 +158,25 @@ def test_without_noise_the_mean_is_among_the_samples():
     noisy = search_box(network, "aim:3", shown, ask._replace(greedy=False))
     assert not torch.allclose(noisy.samples[:, 0], mean)
     assert torch.equal(noisy.samples[:, 1:], found.samples[:, 1:])
-    assert MeanFirst(network.box("aim:3").policy).noise_size == 3
+
+
+def test_samples_lie_one_in_every_quantile_and_each_is_drawn_as_the_policy_says():
+    draws, source = Draws(Gaussian(2)), torch.Generator().manual_seed(0)
+    parameters = torch.tensor([[0.3, -0.5, -1.0, 0.2]]).expand(4000, 4)
+    noise = torch.rand(4000, 8, 4, generator=source)
+    found = draws.sample(parameters, noise)
+    assert not bool(found.prior_logits.any())
+    x = torch.atanh(found.action) - parameters[:, None, :2]
+    normal = torch.distributions.Normal(0.0, parameters[0, 2:].exp())
+    places = normal.cdf(x)  # [4000, 8, 2] in 0..1
+    assert torch.equal((places * 8).long().sort(1).values, torch.arange(8)[:, None].expand(4000, 8, 2))
+    for k in (0, 5):  # a sample by itself
+        assert places[:, k].mean(0).tolist() == pytest.approx([0.5, 0.5], abs=0.02)
+        assert places[:, k].std(0).tolist() == pytest.approx([12**-0.5] * 2, abs=0.01)
+    both = torch.stack([places[:, 3, 0], places[:, 3, 1]])
+    assert abs(float(torch.corrcoef(both)[0, 1])) < 0.06  # one coordinate says nothing of the other
+    extremes = draws.sample(parameters[:2], torch.tensor([1e-9, 1 - 1e-7]).view(2, 1, 1).expand(2, 8, 4))
+    assert bool(torch.isfinite(extremes.prior_logits).all())
 
 
 def test_games_beside_each_other_are_searched_as_if_alone():

@@ -1,11 +1,14 @@
 """First weights from other games: the same as growing the other network, bit by bit; what is not shared stays."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from agents.network import MultiGameNetwork, NetworkConfig
 from agents.transplant import transplant_, undefined_zero_shot
 from envs import registry
+from envs.game import ObservationKind, ObservationSpec
 
 SMALL = NetworkConfig(width=16, hidden=32, value_bins=21, channels=4)
 TRAINED = ("tictactoe", "mnk:4x4x3", "CartPole-v1", "pig:3", "cottage")
@@ -138,6 +141,15 @@ def test_when_zero_shot_is_defined(name, reason):
 
 def test_zero_shot_needs_a_game_of_its_kind():
     assert "kind (vector)" in undefined_zero_shot(trained(names=("tictactoe",)), spec("CartPole-v1"))
+
+
+def test_a_screen_has_trained_no_cell_of_a_board():
+    screen = dataclasses.replace(
+        spec("tictactoe"), name="screen", observation=ObservationSpec(ObservationKind.PIXELS, (3, 84, 84)),
+        board_planes=False, symmetries=None,
+    )  # fmt: skip
+    source = MultiGameNetwork(SMALL, [spec("tictactoe"), screen])
+    assert "7 of its 16 cells lie outside every board" in undefined_zero_shot(source, spec("mnk:4x4x3"))
 
 
 def test_the_encoder_of_commands_is_shared_unless_games_have_encoders_of_their_own():

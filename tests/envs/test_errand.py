@@ -123,6 +123,17 @@ class Twice(Errand):
         return shown
 
 
+class LeftAligned(Errand):
+    """Padding behind what is said, where nobody looks for words."""
+
+    def observe(self, state):
+        shown = super().observe(state).clone()
+        said = self.spec.commands(shown)
+        order = (said == tokens.PADDING).long().argsort(2, stable=True)
+        said.copy_(said.gather(2, order))
+        return shown
+
+
 class Strange(Errand):
     """A token that there is not."""
 
@@ -137,6 +148,7 @@ class Strange(Errand):
     [
         (Silent, "commands", r"actions \[1, 2\] say something, legal are \[0, 1, 2\]"),
         (Twice, "commands", "two legal actions say the same"),
+        (LeftAligned, "commands", "padding stands behind tokens of what action 0 says"),
         (Strange, "shapes and types", "tokens outside 0 to 259"),
     ],
 )

@@ -197,8 +197,9 @@ def test_more_seeds_later(runs, tmp_path, capsys):
         shutil.rmtree(folder)
     assert adapt("--resume", tmp_path / "study", "--seeds", 3) == 0
     assert lines(tmp_path / "study" / "transfer.jsonl") == lines(runs / "study" / "transfer.jsonl")
-    assert adapt("--resume", tmp_path / "study", "--seeds", 2) == 2
-    assert "3 seeds" in capsys.readouterr().err
+    for fewer in (2, 0):
+        assert adapt("--resume", tmp_path / "study", "--seeds", fewer) == 2
+        assert "3 seeds" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -209,6 +210,7 @@ def test_more_seeds_later(runs, tmp_path, capsys):
         (["--games", GAME, "--single", "two"], ["has 2 games", "a run of one"]),
         (["--games", GAME, "--checkpoints", "7"], ["no checkpoint of step 7", "20"]),
         (["--games", GAME, "--checkpoints", "soon"], ["'soon'"]),
+        (["--games", GAME, "--checkpoints", ","], ["--checkpoints", "`last`"]),
         (["--games", GAME, "--split", "connection"], ["cannot be called unseen"]),
         (["--games", GAME, "--seeds", "0"], ["--seeds"]),
         (["--games", GAME, "--budget", "3"], ["--budget"]),
@@ -244,8 +246,9 @@ def test_two_sources_of_one_name_are_refused(runs, tmp_path, capsys):
 def test_a_study_to_resume_must_be_there(tmp_path, capsys):
     assert adapt("--resume", tmp_path) == 2
     assert "study.json" in capsys.readouterr().err
-    assert adapt("--resume", tmp_path, "--games", GAME) == 2
-    assert "only --seeds" in capsys.readouterr().err
+    for more in (["--games", GAME], ["--checkpoints", "7"], ["--budget", "0"]):
+        assert adapt("--resume", tmp_path, *more) == 2
+        assert "only --seeds" in capsys.readouterr().err
 
 
 def test_first_weights_that_were_changed_are_refused(runs, tmp_path, capsys):

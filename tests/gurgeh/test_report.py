@@ -86,6 +86,18 @@ def test_every_event_is_in_the_table_with_its_null_and_links_to_its_figures(page
     assert '<a xlink:href="#event-1"' in text, "numbers in the pictures lead to the table"
 
 
+def test_events_of_games_whose_names_have_commas_are_kept(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "r")
+    name = "openspiel/hex(num_cols=3,num_rows=4)"
+    for file in copy.glob("*.jsonl"):
+        file.write_text(file.read_text().replace("tictactoe", name))
+    text = write_report([copy]).read_text()
+    assert "of unknown games" not in text
+    events = [row for row in Page(text).rows if "forgetting" in row]
+    assert events
+    assert {row[4] for row in events} == {name}
+
+
 def test_what_the_data_does_not_support_is_said_with_what_would_be_needed(page):
     text = page.read_text()
     for number, needed in ((3, "monitor.sharing=true"), (4, "monitor.sharing=true"), (5, "gurgeh adapt"),

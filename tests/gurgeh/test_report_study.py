@@ -11,6 +11,8 @@ from gurgeh.report import Options, write_report
 from gurgeh.report_scale import probability_panels, scaling_panels
 from gurgeh.report_search import elo_panel, ladders
 from gurgeh.report_study import study_exhibits
+from gurgeh.rundir import RunDirectory
+from gurgeh.scale_data import scale_of
 from monitor.adaptation import read_adaptation
 from monitor.records import ADAPTATION, validate
 from monitor.scale_records import ScaledRun, architectures_record, scale_records
@@ -226,16 +228,27 @@ def test_only_players_of_one_checkpoint_make_a_ladder():
     assert elo_panel(report) is None
 
 
-def test_adaptation_runs_given_to_the_report_are_compared(tmp_path):
-    from gurgeh.rundir import RunDirectory
-
+def adapting_runs(place, studies):
+    """A run directory for each run of `studies`."""
     folders = []
-    for number, lines in enumerate(adapted(singles=("nim",), seeds=3)):
-        folder = tmp_path / f"adapt{number}"
+    for number, lines in enumerate(studies):
+        folder = place / f"adapt{number}"
         with RunDirectory.create(folder, {"seed": lines[0]["seed"]}) as run:
             for line in lines:
                 run.append("adaptation", line)
         folders.append(folder)
+    return folders
+
+
+def test_why_it_is_not_known_whether_unseen_games_are_learnt_faster_is_said(tmp_path):
+    folders = adapting_runs(tmp_path, [*adapted(seeds=1), *adapted(seeds=1)])  # two studies, each from scratch too
+    refused = {r["outcome"]: r["refused"] for r in scale_of(folders, "policy")}
+    assert "the same arm of hex5 with the same seed 0" in refused["faster"]
+    assert refused["sharing"] == "no run says whether sharing happened"
+
+
+def test_adaptation_runs_given_to_the_report_are_compared(tmp_path):
+    folders = adapting_runs(tmp_path, adapted(singles=("nim",), seeds=3))
     text = write_report(folders, tmp_path / "page").read_text()
     assert_honest(figure(text, 5))
     assert [picture.anchor for picture in figure(text, 4).pictures] == ["matrix-savings"]

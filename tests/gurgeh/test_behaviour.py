@@ -1,0 +1,34 @@
+"""Games that joined later against runs of them alone: which runs of a folder are compared with which."""
+
+import pytest
+import yaml
+from synthetic_run import make_run
+
+from gurgeh.transfer_data import behaviour_of
+
+GROWN = {"tictactoe": 0, "CartPole-v1": 100}
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A run in which CartPole-v1 joins, and it alone, as `width` says: [grown, alone]."""
+
+    def made(*widths):
+        found = []
+        for name, games, width in zip(("grown", "alone"), (GROWN, {"CartPole-v1": 0}), widths, strict=True):
+            folder = make_run(tmp_path / name, games, last=400, forget=False, falls=False)
+            config = yaml.safe_load((folder / "config.yaml").read_text())
+            (folder / "config.yaml").write_text(yaml.safe_dump(config | {"network": {"width": width}}))
+            found.append(folder)
+        return found
+
+    return made
+
+
+def test_runs_that_differ_in_their_games_alone_are_compared(folders):
+    records, _ = behaviour_of(folders(32, 32), "dynamics_1")
+    assert {(r["run"], r["game"], r["other_game"]) for r in records} == {("grown", "tictactoe", "CartPole-v1")}
+
+
+def test_a_larger_network_is_not_compared_with_a_smaller_one(folders):
+    assert behaviour_of(folders(64, 32), "dynamics_1") == ([], [])
