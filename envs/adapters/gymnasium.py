@@ -23,9 +23,8 @@ from gymnasium.envs.registration import EnvSpec
 from envs.game import Box, Game, GameSpec, ObservationKind, ObservationSpec, installed
 from envs.wrapped import CopiesEnvironment, WrappedEnvironment
 
-REWARD_RANGE = {  # Gymnasium no longer says what it is; the pendulum's costs are in its documentation
-    "CartPole-v0": (0.0, 1.0), "CartPole-v1": (0.0, 1.0), "Pendulum-v1": (-(math.pi**2 + 6.4 + 0.004), 0.0),
-}  # fmt: skip
+REWARD_RANGE = {"CartPole-v0": (0.0, 1.0), "CartPole-v1": (0.0, 1.0)}  # Gymnasium no longer says what it is
+BOX_REWARD_RANGE = {"Pendulum-v1": (-(math.pi**2 + 6.4 + 0.004), 0.0)}  # with continuous actions; its documentation
 PACKAGES = (  # extra and folder, module, distribution
     ("box2d", "Box2D", "Box2D"), ("mujoco", "mujoco", "mujoco"), ("mujoco", "imageio", "imageio"),
 )  # fmt: skip
@@ -114,7 +113,9 @@ def _game(maker: Callable[[], gymnasium.Env], made: gymnasium.Env, name: str) ->
         box=box,
         stochastic=_is_chancy(made),
         perfect_information=known is None or known.id not in HIDDEN,
-        reward_range=REWARD_RANGE.get(known.id if known else "", (-float("inf"), float("inf"))),
+        reward_range=(REWARD_RANGE if box is None else BOX_REWARD_RANGE).get(
+            known.id if known else "", (-float("inf"), float("inf"))
+        ),
         max_length=known.max_episode_steps if known else None,
         family=_family(made),
     )
