@@ -40,10 +40,9 @@ def test_resumed_it_is_the_run_that_was_never_stopped(run, tmp_path):
 
 def test_the_monitor_follows_the_played_points_and_has_no_policy_loss(run):
     lines = [json.loads(line) for line in (run / "monitor.jsonl").read_text().splitlines()]
-    heads = {
-        (line["game"], head) for line in lines if line.get("kind") == "losses" for head in line.get("heads", {})
-    } or {tuple(line[key] for key in ("game", "head")) for line in lines if "head" in line}
-    assert not any(head.startswith("policy") for game, head in heads if game != "tictactoe")
+    heads = {(line["game"], head) for line in lines for head in line.get("losses", {})}
+    assert {"tictactoe", "pendulum:continuous", "Pendulum-v1"} == {game for game, head in heads if head == "reward"}
+    assert {game for game, head in heads if head == "policy"} == {"tictactoe"}
     frozen = build_frozen_set(registry.make("aim:3"), 32, 2, 0)
     assert frozen.point.shape == (32, 2, 3)
     box, rows = registry.make("aim:3").spec.box, frozen.valid[:, 0]
