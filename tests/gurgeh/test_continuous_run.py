@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -30,9 +31,7 @@ def run(tmp_path_factory):
 
 
 def test_resumed_it_is_the_run_that_was_never_stopped(run, tmp_path):
-    import shutil
-
-    copied = tmp_path / "copied"
+    copied = tmp_path / run.name
     shutil.copytree(run, copied)
     assert train(tmp_path, "--resume", str(copied), "--checkpoint", "6") == 0
     assert_same_run(run, copied)
@@ -55,7 +54,7 @@ def test_the_monitor_follows_the_played_points_and_has_no_policy_loss(run):
 
 @pytest.mark.parametrize("simulations", [0, 3])
 def test_what_was_evaluated_can_be_replayed(run, capsys, tmp_path, simulations):
-    arguments = ["--game", "Pendulum-v1", "--episodes", "2", "--simulations", str(simulations), "--copies", "2"]
+    arguments = ["--game", "Pendulum-v1", "--episodes", "2", "--simulations", str(simulations)]
     assert cli.main(["evaluate", str(run), *arguments]) == 0
     shown = capsys.readouterr().out
     (path,) = (word for word in shown.split() if word.endswith(".jsonl.gz"))
