@@ -1,6 +1,7 @@
 """Self-play: all copies of all active games in one mixed batch, one search a step.
 
-Shape legend: B rows of all games, C copies of one game, A actions of the widest game.
+Shape legend: B rows of all games, C copies of one game, A actions of the widest game; where actions are continuous K
+samples of a search, of D numbers.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor
 from agents.acting import Query, SearchConfig, ValueScales
 from agents.alphazero import ExactRules, Found, States, prepare_games
 from agents.bounds import at_least, at_most
+from agents.continuous import to_game
 from agents.encoders import label_seed
 from agents.network import MultiGameNetwork, pad_last
 from agents.novelty import Novelty
@@ -167,18 +169,21 @@ def finish_step(
     for name, collector in step.collectors.items():
         rows = slice(first, first + collector.environment.num_copies)
         first = rows.stop
-        actions = collector.spec.num_actions
+        samples = result.samples.get(name)
+        actions = collector.spec.num_actions if samples is None else samples.shape[1]
         scales.update(name, result.q_values[rows, :actions], result.visits[rows, :actions])
         ended[name] = _play(
             network, collector, buffers[name], result.action[rows], result.policy_target[rows, :actions],
-            result.root_value[rows, : collector.spec.num_players], step.states[name],
+            result.root_value[rows, : collector.spec.num_players], step.states[name], samples,
         )  # fmt: skip
     return ended
 
 
 def _play(network: MultiGameNetwork, collector: Collector, buffer: ReplayBuffer, action: Tensor, policy: Tensor,
-          value: Tensor, states: States | None) -> EndedEpisodes:  # fmt: skip
-    """Play `action` [C] (a random move in openings), store the step, begin what ended anew."""
+          value: Tensor, states: States | None, samples: Tensor | None = None) -> EndedEpisodes:  # fmt: skip
+    """Play `action` [C] (a random move in openings), store the step, begin what ended anew.
+
+    samples [C, K, D]: what the actions' numbers mean, and the policy is about, where actions are continuous."""
     before, opening = collector.timestep, collector.opening > 0
     greedy = round(collector.config.greedy_share * len(action))
     if greedy:
@@ -191,10 +196,14 @@ def _play(network: MultiGameNetwork, collector: Collector, buffer: ReplayBuffer,
         drawn[: len(drawn) - round(collector.config.explore_share * len(drawn))] = False
     explored = (strayed | drawn) & ~opening
     at_random = opening | drawn
-    if bool(at_random.any()):
+    point = None
+    if samples is not None:
+        point = _point(collector, samples[torch.arange(len(action)), action], at_random)
+        action = torch.zeros_like(action)
+    elif bool(at_random.any()):
         random = torch.multinomial(before.legal.float(), 1, generator=collector.generator)[:, 0]
         action = torch.where(at_random, random, action)
-    after = collector.environment.step(action)
+    after = collector.environment.step(action if point is None else to_game(collector.spec.box, point))
     ended = after.terminated | after.truncated
     buffer.add(
         observation=before.observation,
@@ -210,6 +219,7 @@ def _play(network: MultiGameNetwork, collector: Collector, buffer: ReplayBuffer,
         trainable=~opening,
         explored=explored,
         state=states.packed if states is not None else None,
+        **({"point": point, "samples": samples} if point is not None and samples is not None else {}),
     )
     collector.timestep = after
     collector.num_steps += 1
@@ -223,6 +233,14 @@ def _play(network: MultiGameNetwork, collector: Collector, buffer: ReplayBuffer,
     if bool(ended.any()):
         collector.opening = torch.where(ended, collector._draw_openings(len(ended)), collector.opening)
     return episodes
+
+
+def _point(collector: Collector, point: Tensor, at_random: Tensor) -> Tensor:
+    """[C, D] what is played of the unit box: point [C, D], but any where at_random [C]."""
+    if not bool(at_random.any()):
+        return point
+    random = 2 * torch.rand(point.shape, generator=collector.generator) - 1
+    return torch.where(at_random[:, None], random, point)
 
 
 @torch.inference_mode()

@@ -81,8 +81,8 @@ class RunConfig:
     """Same config and seed: the same losses to the bit (see threads)."""
     threads: int = 2
     """Threads. With the mlp trunk and the learned model one of them learns and the others search, and their number
-    changes no result, but where searches are not compiled (three players and more, commands that vary): there, as with
-    other trunks or exact rules, from 3 on results to the bit need the same number."""
+    changes no result, but where searches are not compiled (three players and more, commands that vary, continuous
+    actions): there, as with other trunks or exact rules, from 3 on results to the bit need the same number."""
     goals: list[str] = dataclasses.field(default_factory=list)
     """What the final evaluation must reach, each `GAME MEASURE [against OPPONENT] >= NUMBER` (or <=); measures: return,
     optimal, win, draw, loss, score. They are reported as met or missed."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from agents.commands import Commands
+from agents.continuous import to_unit
 from agents.learner import MISSING_LOGIT, unroll
 from agents.network import Heads, MultiGameNetwork, num_values, to_relative
 from agents.support import two_hot
@@ -82,7 +83,10 @@ def frozen_losses(
     if frozen.command is not None:  # what was said is all that is known of these moves: one action each
         commands = network.read_commands(spec.name, frozen.command[:, :moves, None])
         action = torch.zeros_like(action)
-    said = unrolled_heads(network, spec, action, latent, commands)
+    told = None
+    if frozen.point is not None and spec.box is not None:
+        told = network.told(spec.name, to_unit(spec.box, frozen.point[:, :moves]))
+    said = unrolled_heads(network, spec, action, latent, commands, told)
     (losses,) = head_losses(spec, said, targets)
     first = {"policy": 0, "value": 0}
     return {
@@ -93,13 +97,14 @@ def frozen_losses(
 
 
 def unrolled_heads(
-    network: MultiGameNetwork, spec: GameSpec, action: Tensor, latent: Tensor, commands: Commands | None = None
-) -> Heads:
+    network: MultiGameNetwork, spec: GameSpec, action: Tensor, latent: Tensor, commands: Commands | None = None,
+    told: Tensor | None = None,
+) -> Heads:  # fmt: skip
     """What the network says at latent [N, L, D] and after each of the moves action [N, K]: heads [K + 1, N, *].
 
-    commands: [N, K, A, *], what could be said before each move, in games where that varies (see `unroll`)."""
+    commands, told: of games whose commands vary, and with continuous actions (see `unroll`)."""
     game = torch.full((len(latent),), network.games[spec.name])
-    return stacked_heads(network, game, unroll(network, game, latent, action, commands))
+    return stacked_heads(network, game, unroll(network, game, latent, action, commands, told))
 
 
 def heads_apart(network: MultiGameNetwork, spec: GameSpec, action: Tensor, latent: Tensor) -> Heads:

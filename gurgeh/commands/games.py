@@ -196,7 +196,10 @@ def _info(console: Console, name: str) -> int:
         "players": f"{spec.num_players}" + (", zero-sum" if spec.zero_sum else ""),
         "observation": f"{spec.observation.kind.value} {shape}, {str(spec.observation.dtype).removeprefix('torch.')}"
         + ("; planes 0 and 1 are mine and theirs" if spec.board_planes else ""),
-        "actions": f"{spec.num_actions}"
+        "actions": "continuous: "
+        + ", ".join(f"{low:g} to {high:g}" for low, high in zip(spec.box.low, spec.box.high, strict=True))
+        if spec.box
+        else f"{spec.num_actions}"
         + (f": {', '.join(keys[:20])}{' ...' * (len(keys) > 20)}" if keys else "")
         + (f" at most: commands that vary, of up to {spec.action_tokens} bytes" if spec.action_tokens else ""),
         "chance": f"explicit: {spec.num_outcomes} outcomes"

@@ -138,8 +138,8 @@ def test_gradients_reach_only_what_a_row_has(monkeypatch):
     seen = []
     heads = mine.network.heads
 
-    def watch(latent, game, commands=None):
-        found = heads(latent, game, commands)
+    def watch(latent, game, *more):
+        found = heads(latent, game, *more)
         for logits in found:
             logits.retain_grad()
         seen.append((found, game))
