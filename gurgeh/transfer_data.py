@@ -38,6 +38,7 @@ def runs_in(paths: Sequence[str | Path]) -> list[Path]:
             found.append(path)
             continue
         inside = sorted(child.parent for child in path.glob("*/config.yaml")) if path.is_dir() else []
+        inside = [run for run in inside if not run.name.startswith(".")]  # such a one is half made
         if not inside:
             what = "is no run and has none in it" if path.exists() else "does not exist"
             raise FileNotFoundError(f"{path} {what}; give a run, such as runs/NAME, or a folder of runs")

@@ -143,6 +143,16 @@ def test_wrong_usage_is_one_line(command, capsys, argv, message):
     assert captured.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "command", [["games", "play", "tictactoe"], ["games", "check", "tictactoe"], ["evaluate", "random"], ["arena"]]
+)
+@pytest.mark.parametrize("seed", ["-1", "4294967296", "1.5"])
+def test_a_seed_that_is_none_is_one_line(command, seed, capsys):
+    assert cli.main([*command, f"--seed={seed}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"argument --seed: must be a whole number from 0 to 4294967295, found '{seed}'" in line
+
+
 def test_no_command_shows_help(command, capsys):
     assert command([]) == 2
     assert "usage: gurgeh" in capsys.readouterr().err
