@@ -131,7 +131,8 @@ def test_ctrl_c(command, capsys):
         (["prob"], "unknown 'prob'; did you mean 'probe'?"),
         (["probe", "x", "--level", "hihg"], "did you mean 'high'?"),
         (["probe", "x", "--level", "7"], "choose from low, high"),
-        (["probe", "x", "--lev", "low"], "unrecognized arguments: --lev low"),
+        (["probe", "x", "--lev", "low"], "unrecognized arguments: --lev low; did you mean --level? (see gurgeh probe"),
+        (["probe", "x", "y", "--zzz"], "unrecognized arguments: y --zzz (see gurgeh probe --help)"),
         (["probe"], "the following arguments are required: what"),
     ],
 )
