@@ -22,9 +22,8 @@ from agents.network import MultiGameNetwork, num_values, pad_last, to_relative
 from agents.replay import ReplayBuffer, Window
 from agents.support import decode, two_hot
 from agents.targets import make_targets
-from envs.game import GameSpec, ObservationKind, Symmetries
+from envs.game import PICTURES, GameSpec, Symmetries
 
-PICTURES = (ObservationKind.GRID, ObservationKind.PIXELS)
 MISSING_LOGIT = -1e9  # for actions that a row's game lacks
 
 

@@ -28,7 +28,7 @@ from agents.bounds import at_least, at_most
 from agents.commands import KEY_WIDTH, CommandEncoder, Commands, compare
 from agents.encoders import Encoders, label_seed, seeded
 from agents.support import bin_values, decode
-from agents.trunks import known_trunk, make_trunk
+from agents.trunks import EVERY_ROW, known_trunk, make_trunk
 from envs.game import GameSpec
 
 CORE_PLAYERS = 2  # most players that need no head of their own for the next mover
@@ -356,7 +356,7 @@ class Tables(NamedTuple):
 
     action_row: Tensor  # [K, A] int64: row of the action tables; 0 where the game lacks the action
     exists: Tensor  # [K, A] bool
-    place: Tensor  # [K, A] int64: row * 256 + column on the grid of latent tokens, -1 for moves that are no cell
+    place: Tensor  # [K, A] int64: where the move is on the grid of latent tokens, see `place_of`
     num_players: Tensor  # [K] int64
     num_values: Tensor  # [K] int64: stored numbers a value
     zero_sum: Tensor  # [K] bool
@@ -379,13 +379,7 @@ class Tables(NamedTuple):
             private = f"{spec.name}: " if private_keys else ""
             for action, key in enumerate(() if spec.action_tokens else spec.keys()):
                 rows[index, action] = action_index[private + key]
-                if key.startswith("cell ") and len(spec.observation.shape) == 3:
-                    # A board larger than the grid is averaged down to it, and its cells with it.
-                    cell, sizes = map(int, key.split()[1:]), spec.observation.shape[-2:]
-                    row, column = (
-                        at * side // size if size > side else at for at, size in zip(cell, sizes, strict=True)
-                    )
-                    place[index, action] = row * 256 + column
+                place[index, action] = place_of(key, spec.observation.shape, side)
             exists[index, : spec.num_actions] = True
         return Tables(
             rows,
@@ -397,6 +391,20 @@ class Tables(NamedTuple):
             torch.tensor([reward_unit(spec) for spec in specs]),
             torch.tensor([spec.action_tokens > 0 for spec in specs]),
         )
+
+
+def place_of(key: str, shape: Sequence[int], side: int) -> int:
+    """row * 256 + column of a move `cell ROW COLUMN` or `column COLUMN` (row `EVERY_ROW`) of a game shown as [C, H, W],
+    on a grid of side * side; -1 for other moves."""
+    kind, *numbers = key.split()
+    known = (kind, len(numbers)) in (("cell", 2), ("column", 1)) and all(at.isdigit() for at in numbers)
+    if len(shape) != 3 or not known:
+        return -1
+    # A board larger than the grid is averaged down to it, and its cells with it.
+    on_grid = [int(at) * side // size if size > side else int(at)
+               for at, size in zip(numbers, shape[-len(numbers) :], strict=True)]  # fmt: skip
+    row, column = (EVERY_ROW, *on_grid)[-2:]
+    return row * 256 + column
 
 
 def reward_unit(spec: GameSpec) -> float:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from agents.bounds import at_least, at_most
-from envs.game import GameSpec
+from envs.game import PICTURES, GameSpec
 
 if TYPE_CHECKING:
     from agents.alphazero import ExactRules
@@ -73,6 +73,13 @@ def row_fields(spec: GameSpec) -> dict[str, slice]:
     return {name: slice(end - widths[name], end) for name, end in zip(widths, ends, strict=True)}
 
 
+def copies_field(spec: GameSpec) -> str:
+    """The field of `SelfPlayConfig` that says how many copies of this game are played at once."""
+    if spec.native:
+        return "copies"
+    return "picture_copies" if spec.observation.kind in PICTURES else "wrapped_copies"
+
+
 def ring_length(spec: GameSpec, copies: int, config: ReplayConfig, window: int, state_bytes: int = 0) -> int:
     """Time steps of `copies` copies that the configuration keeps; ValueError where that is less than a window.
 
@@ -86,7 +93,7 @@ def ring_length(spec: GameSpec, copies: int, config: ReplayConfig, window: int, 
         raise ValueError(
             f"{spec.name}: replay.max_bytes={config.max_bytes} and replay.max_steps={config.max_steps} keep {length} "
             f"steps of each of {copies} copies, a window needs {window + 1}; raise them or lower "
-            f"selfplay.{'copies' if spec.native else 'wrapped_copies'}"
+            f"selfplay.{copies_field(spec)}"
         )
     return length
 

@@ -18,7 +18,7 @@ from agents.bounds import at_least, at_most
 from agents.encoders import label_seed
 from agents.network import MultiGameNetwork, pad_last
 from agents.novelty import Novelty
-from agents.replay import ReplayBuffer
+from agents.replay import ReplayBuffer, copies_field
 from envs.batch import NativeEnvironment
 from envs.game import Environment, GameSpec, Timestep
 
@@ -31,6 +31,9 @@ class SelfPlayConfig:
     """Copies of each native game played at once."""
     wrapped_copies: int = 32
     """Copies of each other game: its steps are what is scarce, and fewer of them an update learn more from each."""
+    picture_copies: int = 16
+    """Copies of each game that is neither native nor shown as a vector or tokens: fewer still, for what the model must
+    foresee in pictures (`learner.consistency_loss`) makes it safe to learn more from each."""
     random_plies: int = 8
     """Episodes begin with 0 to this many uniformly random moves, which are no targets: they bring variety."""
     explore: float = 0.0
@@ -41,12 +44,23 @@ class SelfPlayConfig:
     noise keeps the others from."""
 
     def __post_init__(self) -> None:
-        at_least("selfplay", self, copies=1, wrapped_copies=1, random_plies=0, explore=0, greedy_share=0)
-        at_most("selfplay", self, copies=10**6, wrapped_copies=10**6, random_plies=10**6, explore=1, greedy_share=1)
+        at_least(
+            "selfplay", self, copies=1, wrapped_copies=1, picture_copies=1, random_plies=0, explore=0, greedy_share=0
+        )
+        at_most(
+            "selfplay",
+            self,
+            copies=10**6,
+            wrapped_copies=10**6,
+            picture_copies=10**6,
+            random_plies=10**6,
+            explore=1,
+            greedy_share=1,
+        )
 
     def copies_of(self, spec: GameSpec) -> int:
         """How many copies of this game are played at once."""
-        return self.copies if spec.native else self.wrapped_copies
+        return getattr(self, copies_field(spec))
 
 
 class Collector:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from agents.network import NetworkConfig
 
 
+EVERY_ROW = 256  # the row of moves that are a whole column; a grid has at most 256
+
+
 class MLPTrunk(nn.Module):
     """One latent token of D numbers; residual blocks of two layers, the move added inside the first."""
 
@@ -47,7 +50,7 @@ class MLPTrunk(nn.Module):
 
 
 class ResNetTrunk(nn.Module):
-    """A grid of tokens, D channels each; convolutions, the move broadcast and marked on its cell."""
+    """A grid of tokens, D channels each; convolutions, the move broadcast and marked on its cell or column."""
 
     uses_places = True
 
@@ -65,13 +68,13 @@ class ResNetTrunk(nn.Module):
         )
 
     def forward(self, latent: Tensor, condition: Tensor, place: Tensor | None) -> Tensor:
-        """latent [B, L, D], condition [B, D], place [B] (row * 256 + column, -1: none) -> [B, L, D]."""
+        """latent [B, L, D], condition [B, D], place [B] (row * 256 + column, -1: none; row
+        `EVERY_ROW`: the whole column) -> [B, L, D]."""
         assert place is not None, "the resnet trunk is told where a move is"
-        row, column = place // 256, place % 256
-        inside = (place >= 0) & (row < self.side) & (column < self.side)
-        cell = torch.where(inside, row * self.side + column, 0)
-        marks = F.one_hot(cell, self.num_tokens) * inside[:, None]
-        moved = latent + condition[:, None] + marks[..., None] * self.marker
+        row, column = (place // 256)[:, None, None], (place % 256)[:, None, None]
+        cells = torch.arange(self.side, device=place.device)
+        marks = ((row == cells[:, None]) | (row == EVERY_ROW)) & (column == cells)  # [B, side, side]
+        moved = latent + condition[:, None] + marks.flatten(1)[..., None] * self.marker
         grid = moved.transpose(1, 2).unflatten(2, (self.side, self.side))
         for inward, activation, outward in zip(self.inward, self.activations, self.outward, strict=True):
             grid = grid + outward(activation(inward(F.relu(grid))))

@@ -32,6 +32,9 @@ class ObservationKind(enum.StrEnum):
     TOKENS = "tokens"  # [N] of the vocabulary of envs.tokens, int16; with `GameSpec.action_tokens` commands follow
 
 
+PICTURES = (ObservationKind.GRID, ObservationKind.PIXELS)  # shown as planes or as a screen
+
+
 @dataclasses.dataclass(frozen=True)
 class ObservationSpec:
     """Kind, shape and storage type of one observation (without the batch dimension)."""

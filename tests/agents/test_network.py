@@ -118,6 +118,18 @@ def test_the_move_and_the_game_matter(trunk):
 
 
 @torch.no_grad()
+def test_convolutions_are_told_the_whole_column_of_a_drop():
+    drop = grid("drop", 2, 6, 7, num_actions=7, action_keys=tuple(f"column {c}" for c in range(7)))
+    network = MultiGameNetwork(tiny_config("resnet", latent_grid=7), [drop])
+    for table in network.action_blocks:  # what is left is where the move is marked
+        table.fill_(0.3)
+    latent = network.represent("drop", torch.zeros(7, 2, 6, 7))
+    moved = network.transition(latent, torch.zeros(7, dtype=torch.int64), torch.arange(7)).unflatten(1, (7, 7))
+    bottom = (moved - moved[0]).abs().sum(-1)[:, 5]  # [7 moves, 7 columns] of the row where a stone comes to lie
+    assert (bottom.diagonal()[3:] > 1e-4).all()  # two layers of filters do not reach it from the top of the column
+
+
+@torch.no_grad()
 def test_actions_that_share_a_key_share_their_embedding_and_their_output():
     small, large = grid("small", 2, 3, 3), grid("large", 2, 4, 5)
     own = vector("own", 3, 2)

@@ -116,9 +116,9 @@ def test_experiments_are_configurations(experiment):
 
 def test_names_are_unique_and_steps_are_paid_for():
     assert len(EXPERIMENTS) == len(TARGETS) + len(ABLATIONS) + len(Q_UNITS)
-    settings = ["selfplay.wrapped_copies=16", "learner.updates_per_step=0.5"]
+    settings = ["selfplay.picture_copies=24", "learner.updates_per_step=0.5"]
     words = learning.arguments_of(EXPERIMENTS["breakout"], 0, settings)
-    assert "schedule.updates=1875" in words  # 60,000 / 16 * 0.5
+    assert "schedule.updates=1250" in words  # 60,000 / 24 * 0.5
 
 
 # -- resuming ------------------------------------------------------------------------------------------------------
