@@ -161,6 +161,17 @@ def series_of(folders: Sequence[Path]) -> str:
     return "policy"
 
 
+def check_series(folders: Sequence[Path], series: str) -> None:
+    """ValueError with the series that there are where no loss of the runs has this one."""
+    known: dict[str, None] = {}
+    for folder in folders:
+        for record in RunDirectory.open(folder).records("monitor"):
+            known |= dict.fromkeys(record["losses"] if record["schema"] == LOSS else ())
+    if series not in known:
+        there = f"there are {', '.join(known)}" if known else "no losses were recorded yet"
+        raise ValueError(f"no run has the series {series!r}; {there}")
+
+
 def learning_curve_of(folders: Sequence[Path], series: str) -> dict[str, Any] | None:
     """The `monitor.learning_curve/1` record of runs whose games joined one after another; None where there are none."""
     runs = [in_order(*checked(RunDirectory.open(folder), "monitor", "ledger")) for folder in folders]

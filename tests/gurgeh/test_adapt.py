@@ -290,6 +290,8 @@ def test_sequences_scale_and_behaviour_are_read_from_ordinary_runs(runs, tmp_pat
         validate(record)
     assert cli.main(["scale", str(tmp_path)]) == 0
     assert "no fit" in capsys.readouterr().out
+    assert cli.main(["scale", str(tmp_path), "--series", "plicy"]) == 2
+    assert "no run has the series 'plicy'; there are policy, value" in capsys.readouterr().err
     assert cli.main(["transfer", str(tmp_path / "one")]) == 2
     assert "nothing here" in capsys.readouterr().err
 
