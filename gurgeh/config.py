@@ -111,5 +111,7 @@ class RunConfig:
         Schedule(self.schedule, self.games)  # refuses times that do not fit the games
         if self.adaptation.budget and (len(self.games) > 1 or not self.monitor.enabled):
             raise ValueError("adaptation.budget is for one game and needs monitor.enabled; see gurgeh adapt")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be from 0 to {2**32 - 1}, found {self.seed}")
         if self.threads < 1:
             raise ValueError(f"threads must be at least 1, found {self.threads}")

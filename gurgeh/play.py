@@ -64,7 +64,7 @@ def find_move(text: str, game: Game, legal: list[int], observation: torch.Tensor
     action = labels.get(wanted, labels.get(f"cell {wanted}", labels.get(f"column {wanted}")))
     if action is None and len(text) == 1 and not text.isdigit():
         action = labels.get(f"byte {ord(text)}")
-    if action is None and wanted.isdigit() and int(wanted) < spec.num_actions:
+    if action is None and wanted.isascii() and wanted.isdigit() and int(wanted) < spec.num_actions:
         action = int(wanted)
     if action is None:
         begun = [label for label in labels if label.startswith(wanted) and labels[label] in legal]
@@ -125,8 +125,10 @@ class Table:
                 else:
                     action = self._decide(player, environment, now)
                     mover = f"{self._seat(seat)} ({player.name})"
-                    what = action_label(self.game.spec, action, now.observation[0])
-                    self.console.print(Text(f"{mover} plays {'(hidden)' if self._hides(seat) else what}"))
+                    # Where information is hidden, others' moves may be part of it: what a seat knows is what it sees.
+                    hidden = not self.game.spec.perfect_information
+                    what = "(hidden)" if hidden else action_label(self.game.spec, action, now.observation[0])
+                    self.console.print(Text(f"{mover} plays {what}"))
                 now = environment.step(torch.tensor([action]))
                 self.moves += 1
                 self._reward(now)
@@ -135,10 +137,6 @@ class Table:
                     return True
         finally:
             environment.close()
-
-    def _hides(self, seat: int) -> bool:
-        """Where information is hidden, others' moves may be part of it; what a seat knows is in what it sees."""
-        return not self.game.spec.perfect_information and seat not in [s for s, p in enumerate(self.players) if not p]
 
     def _ask(self, source: Input, now: Timestep) -> Any:
         """The person's next move; None to stop."""

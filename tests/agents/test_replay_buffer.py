@@ -208,11 +208,7 @@ def test_a_buffer_of_other_sizes_is_refused():
 def test_a_longer_buffer_takes_a_shorter_one_over(steps):
     """`--resume RUN replay.max_steps=...` with more room: old steps stay what they are, and no row is made up."""
     buffer = filled(0, length=32)
-    try:
-        buffer.load_state_dict(filled(steps, length=20).state_dict())
-    except ValueError as error:  # refusing is as good
-        assert "resume with the run's own configuration" in str(error)  # noqa: PT017
-        return
+    buffer.load_state_dict(filled(steps, length=20).state_dict())
     for time in range(steps, steps + 9):
         buffer.add(**step(time, 3))
         sample = buffer.sample(64, torch.Generator().manual_seed(time))
