@@ -368,8 +368,8 @@ def learnt(name, updates, **learner):
 
 
 def test_aiming_is_learnt_in_seconds():
-    """The middle, and the corners, lose a third; who ignores the action or knows its extremes alone fails. The raw policy
-    comes after: its targets are those of all searches that the replay holds."""
+    """The middle, and the corners, lose a third; who ignores the action or knows its extremes alone fails. The raw
+    policy comes after: its targets are those of all searches that the replay holds."""
     state = learnt("aim:1", 400)
     environment = registry.make("aim:1").environment(500, 77)
     now = environment.reset()
