@@ -38,27 +38,21 @@ class SelfPlayConfig:
     foresee in pictures (`learner.consistency_loss`) makes it safe to learn more from each."""
     random_plies: int = 8
     """Episodes begin with 0 to this many uniformly random moves, which are no targets: they bring variety."""
-    explore: float = 0.0
-    """Share of later moves that are uniformly random, too. The search's policy of the position is a target all the
-    same; value targets sum no rewards across such a move."""
+    explore: float = 0.3
+    """Share of later moves that are uniformly random, too, in some copies: they show what no good policy meets any
+    more. The search's policy of the position is a target all the same; value targets sum no rewards across such a
+    move."""
+    explore_share: float = 0.25
+    """Share of the copies that make such moves: the last ones, while the first are greedy (`greedy_share`)."""
     greedy_share: float = 0.5
     """Share of the copies that play the best move of the search's policy, without noise: they reach positions that
     noise keeps the others from."""
 
     def __post_init__(self) -> None:
-        at_least(
-            "selfplay", self, copies=1, wrapped_copies=1, picture_copies=1, random_plies=0, explore=0, greedy_share=0
-        )
-        at_most(
-            "selfplay",
-            self,
-            copies=10**6,
-            wrapped_copies=10**6,
-            picture_copies=10**6,
-            random_plies=10**6,
-            explore=1,
-            greedy_share=1,
-        )
+        counts = ("copies", "wrapped_copies", "picture_copies")
+        shares = dict.fromkeys(("explore", "explore_share", "greedy_share"), 0)
+        at_least("selfplay", self, **dict.fromkeys(counts, 1), **shares, random_plies=0)
+        at_most("selfplay", self, **dict.fromkeys((*counts, "random_plies"), 10**6), **dict.fromkeys(shares, 1))
 
     def copies_of(self, spec: GameSpec) -> int:
         """How many copies of this game are played at once."""
@@ -199,6 +193,7 @@ def _play(network: MultiGameNetwork, collector: Collector, buffer: ReplayBuffer,
         action, strayed = collector.novelty.play(before.observation, before.legal, action, policy)
     if collector.config.explore:
         drawn = torch.rand(len(opening), generator=collector.generator) < collector.config.explore
+        drawn[: len(drawn) - round(collector.config.explore_share * len(drawn))] = False
     explored = (strayed | drawn) & ~opening
     at_random = opening | drawn
     point = None

@@ -246,7 +246,7 @@ def experience(names, config=SMALL, steps=30, copies=8, random_plies=2):
     for handle in map(registry.make, names):
         learner.add_game(handle.spec)
         nets[1].requires_grad_(False)
-        play = SelfPlayConfig(copies=copies, random_plies=random_plies)
+        play = SelfPlayConfig(copies=copies, random_plies=random_plies, explore=0.0)
         collectors[handle.spec.name] = Collector(handle.spec, handle.environment(copies, 0), play, 3)
         buffers[handle.spec.name] = ReplayBuffer(
             handle.spec, copies, ReplayConfig(), config.window, num_samples=SEARCH.samples

@@ -27,7 +27,7 @@ def experience(names, steps=40, network=None, copies=4, window=6):
     for name in names:
         spec = toy(name).spec
         environment = toy(name).environment(copies, 5)
-        collectors[spec.name] = Collector(spec, environment, SelfPlayConfig(copies, random_plies=2), 3)
+        collectors[spec.name] = Collector(spec, environment, SelfPlayConfig(copies, random_plies=2, explore=0.0), 3)
         buffers[spec.name] = ReplayBuffer(spec, copies, ReplayConfig(max_steps=1000 * copies), window)
     for _ in range(steps):
         collect_step(network, collectors, buffers, ValueScales(), SearchConfig(simulations=2))
