@@ -205,9 +205,9 @@ def prepare_games(
         samples = {name: result.samples for name, result in zip(boxes, sampled, strict=True)}
         columns = [[_column(result, name) for result in results] for name in Found._fields[:-1]]
         if len(results) == 1:
-            return Found(*(column[0] for column in columns), samples)
+            return Found._make((*(column[0] for column in columns), samples))
         back = torch.argsort(torch.cat(order))
-        return Found(*(torch.cat(_as_wide(column))[back] for column in columns), samples)
+        return Found._make((*(torch.cat(_as_wide(column))[back] for column in columns), samples))
 
     return run
 

@@ -203,7 +203,11 @@ def _play(network: MultiGameNetwork, collector: Collector, buffer: ReplayBuffer,
     elif bool(at_random.any()):
         random = torch.multinomial(before.legal.float(), 1, generator=collector.generator)[:, 0]
         action = torch.where(at_random, random, action)
-    after = collector.environment.step(action if point is None else to_game(collector.spec.box, point))
+    played = action
+    if point is not None:
+        assert collector.spec.box is not None, "only games with continuous actions have samples"
+        played = to_game(collector.spec.box, point)
+    after = collector.environment.step(played)
     ended = after.terminated | after.truncated
     buffer.add(
         observation=before.observation,
