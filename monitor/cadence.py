@@ -33,6 +33,12 @@ def due(previous: int, now: int, s_min: int, points: int) -> bool:
     return checkpoints_until(now, s_min, points) > checkpoints_until(previous, s_min, points)
 
 
+def following(since: int, s_min: int, points: int) -> int:
+    """The first checkpoint after `since`, both in updates since the introduction."""
+    index = checkpoints_until(since, s_min, points)
+    return checkpoint(index, s_min, points)
+
+
 def checkpoints(last: int, s_min: int, points: int) -> list[int]:
     """All distinct checkpoints at or before `last` updates since the introduction, in order."""
     return sorted({checkpoint(k, s_min, points) for k in range(checkpoints_until(last, s_min, points))})

@@ -47,9 +47,9 @@ class MonitorConfig:
     sharing: bool = True
     "Compare the games' representations: probes, subspaces, gradients, ablations, lookahead, CKA of twins."
     sharing_points_per_decade: int = 10
-    "Checkpoints of probes and subspaces in a tenfold of updates since the latest introduction."
+    "Checkpoints of probes, subspaces and gradients in a tenfold of updates since the latest introduction."
     cause_points_per_decade: int = 4
-    "Checkpoints of ablations, gradients, TAG and CKA in a tenfold of updates since the latest introduction."
+    "Checkpoints of ablations, TAG and CKA in a tenfold of updates since the latest introduction."
     sharing_size: int = 256
     "Positions of a game for probes, subspaces and CKA."
     cause_size: int = 40

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,11 @@ class Measure:
     latents: Callable[[str, int], np.ndarray] | None = None  # (game, size) -> [N, L * D]
     activations: Callable[[str, int], Mapping[str, np.ndarray]] | None = None  # (game, size) -> layer -> [N, units]
     sharing: SharingMeasure | None = None  # how two games are compared; needs latents
+    moment: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+    """All measurements of one update are made inside: the weights stay as they are, and the loop may keep what several
+    of them need."""
+    losses_together: Callable[[Sequence[str], int], Mapping[str, Mapping[str, np.ndarray]]] | None = None
+    """(games, size) -> `losses` of each, where measuring them in one pass is cheaper; equal up to rounding."""
 
 
 class Monitor:
@@ -51,7 +57,8 @@ class Monitor:
         self._fold = EventFold()
         self._pairs = PairMeasures(config, seed)
         self._seq = 0
-        self._observed = -1  # the last update that was observed
+        self._observed = -1  # the last update at which something was measured
+        self._next: int | None = None  # the first update after it at which something may be due, once worked out
         self._games: dict[str, dict[str, Any]] = {}  # game -> {"update", "frozen_set", "targets"}, in order
         self._pending = False  # an introduction waits for its measurement
         self._finished = -1
@@ -75,6 +82,7 @@ class Monitor:
             settings = {"config": dataclasses.asdict(self.config), "versions": self.versions}
             self.ledger("start", update, env_steps, after=settings)
         self._games[game] = {"update": update, "frozen_set": frozen_hash, "targets": targets}
+        self._next = None
         self.ledger("game_added", update, env_steps, game=game, after={"frozen_set": frozen_hash}, note=note)
         self._pending = True
 
@@ -113,8 +121,8 @@ class Monitor:
     def observe(self, update: int, env_steps: int, measure: Measure) -> bool:
         """Measure what is due at `update` and emit it; whether anything was measured.
 
-        A game is measured at the checkpoints of its own introduction and of the last one. Raises ValueError where an
-        introduction was followed by training before it was observed.
+        A game is measured at the checkpoints of the last introduction, and before the first of them at those of its
+        own. Raises ValueError where an introduction was followed by training before it was observed.
         """
         if not self.config.enabled or not self._games:
             return False
@@ -124,36 +132,57 @@ class Monitor:
                 f"{latest!r} was introduced at update {self._games[latest]['update']} but the monitor is first "
                 f"asked at update {update}; call observe() right after introduce(), before the next update"
             )
+        if not self._pending and update < self._next_due():
+            return False
         occasion = "introduction" if self._pending else "checkpoint"
         if self._pending:
             self._pending = False
             self._reference.clear()
-        measured = False
-        for game in self._games:
+        with measure.moment():
             if occasion == "introduction":
-                self._measure_game(game, update, env_steps, measure, occasion, self.config.set_size)
-                self._measure_health(game, update, env_steps, measure, occasion)
+                measured = self._measure_all(update, env_steps, measure, occasion)
             else:
-                sparse = self._due(game, update, self.config.health_points_per_decade)
-                if sparse or self._due(game, update, self.config.loss_points_per_decade):
-                    size = self.config.medium_size if sparse else self.config.small_size
-                    self._measure_game(game, update, env_steps, measure, occasion, size)
-                    measured = True
-                if sparse:
-                    self._measure_health(game, update, env_steps, measure, occasion)
-        measured |= self._measure_sharing(update, env_steps, measure, occasion)
-        self._observed = update
-        return measured or occasion == "introduction"
+                measured = self._measure_due(update, env_steps, measure)
+            measured |= self._measure_sharing(update, env_steps, measure, occasion)
+        self._observed, self._next = update, None
+        return measured
+
+    def _measure_due(self, update: int, env_steps: int, measure: Measure) -> bool:
+        """The games whose checkpoint has come: small sets, and medium ones with their health at the sparse ones."""
+        sparse = {game: self._due(game, update, self.config.health_points_per_decade) for game in self._games}
+        sizes = {
+            game: self.config.medium_size if sparse[game] else self.config.small_size
+            for game in self._games
+            if sparse[game] or self._due(game, update, self.config.loss_points_per_decade)
+        }
+        losses: dict[str, Mapping[str, np.ndarray]] = {}
+        if measure.losses_together is not None:
+            for size in dict.fromkeys(sizes.values()):
+                losses |= measure.losses_together([game for game in sizes if sizes[game] == size], size)
+        for game, size in sizes.items():
+            found = losses[game] if game in losses else measure.losses(game, size)
+            self._take_losses(game, update, env_steps, found, measure.phase(game, size), "checkpoint", size)
+            if sparse[game]:
+                self._measure_health(game, update, env_steps, measure, "checkpoint")
+        return bool(sizes)
+
+    def _measure_all(self, update: int, env_steps: int, measure: Measure, occasion: str) -> bool:
+        """Every game on its full set."""
+        for game in self._games:
+            size = self.config.set_size
+            losses, phase = measure.losses(game, size), measure.phase(game, size)
+            self._take_losses(game, update, env_steps, losses, phase, occasion, size)
+            self._measure_health(game, update, env_steps, measure, occasion)
+        return True
 
     def finish(self, update: int, env_steps: int, measure: Measure) -> None:
         """The last measurement of every game, on the full sets; once for an update, however often it is called."""
         if not self.config.enabled or not self._games or self._finished == update:
             return
         self._finished = update
-        for game in self._games:
-            self._measure_game(game, update, env_steps, measure, "end", self.config.set_size)
-            self._measure_health(game, update, env_steps, measure, "end")
-        self._measure_sharing(update, env_steps, measure, "end")
+        with measure.moment():
+            self._measure_all(update, env_steps, measure, "end")
+            self._measure_sharing(update, env_steps, measure, "end")
 
     def state_dict(self) -> dict[str, Any]:
         """A JSON value; `load_state_dict` of it continues with identical records."""
@@ -172,18 +201,44 @@ class Monitor:
         self._seq, self._observed, self._games = state["seq"], state["observed"], dict(state["games"])
         self._pending, self._finished = state["pending"], state["finished"]
         self._reference, self._settings = state["reference"], state["settings"]
-        self._peak_rate = state["peak_rate"]
+        self._peak_rate, self._next = state["peak_rate"], None
         now = dataclasses.asdict(self.config)
         if now != state["config"] and self._games:
             after = {"config": now, "versions": self.versions}
             self.ledger("monitor_config", update, env_steps, before={"config": state["config"]}, after=after)
 
+    def _clocks(self, game: str, update: int) -> set[int]:
+        """The introductions whose checkpoints a game is measured at, as updates: the latest one's, which are closer
+        together than its own ever are, and until the first of them its own."""
+        own, latest = self._games[game]["update"], self._latest()
+        return {own} if update < latest + self.config.s_min else {latest}
+
     def _due(self, game: str, update: int, points: int) -> bool:
-        latest = next(reversed(self._games))
         return any(
             cadence.due(self._observed - start, update - start, self.config.s_min, points)
-            for start in {self._games[game]["update"], self._games[latest]["update"]}
+            for start in self._clocks(game, update)
         )
+
+    def _next_due(self) -> int:
+        """The first update after the last one observed at which something may be due."""
+        if self._next is not None:
+            return self._next
+        config, latest = self.config, self._latest()
+        cadences = {
+            config.loss_points_per_decade, config.health_points_per_decade, config.sharing_points_per_decade,
+            config.cause_points_per_decade,
+        }  # fmt: skip
+        self._next = found = min(
+            start + cadence.following(self._observed - start, config.s_min, points)
+            for start in {game["update"] for game in self._games.values()}
+            for points in cadences
+            if start == latest or self._observed < latest + config.s_min
+        )
+        return found
+
+    def _latest(self) -> int:
+        """The update of the latest introduction."""
+        return self._games[next(reversed(self._games))]["update"]
 
     def _header(self, game: str, update: int, env_steps: int, occasion: str, subset: str, positions: int) -> dict:
         latest = next(reversed(self._games))
@@ -193,10 +248,12 @@ class Monitor:
             "since_latest": update - self._games[latest]["update"], "frozen_set": self._games[game]["frozen_set"],
         }  # fmt: skip
 
-    def _measure_game(self, game: str, update: int, env_steps: int, measure: Measure, occasion: str, size: int) -> None:
-        """One measurement of the losses on `size` positions; a record for it and each nested subset."""
-        series = named_series(measure.losses(game, size))
-        phase = np.asarray(measure.phase(game, size))
+    def _take_losses(
+        self, game: str, update: int, env_steps: int, losses: Mapping[str, np.ndarray], phase: np.ndarray,
+        occasion: str, size: int,
+    ) -> None:  # fmt: skip
+        """Losses measured on `size` positions: a record for them and each nested subset."""
+        series, phase = named_series(losses), np.asarray(phase)
         if occasion == "introduction":
             small = self.config.small_size
             self._reference[game] = {name: [plain(x) for x in values[:small]] for name, values in series.items()}
@@ -206,9 +263,9 @@ class Monitor:
         for subset, count in subsets.items():
             if count > size or (subset == "medium" and occasion != "checkpoint"):
                 continue
-            losses = self._statistics(game, {name: row[:count] for name, row in series.items()}, phase[:count], subset)
+            shown = self._statistics(game, {name: row[:count] for name, row in series.items()}, phase[:count], subset)
             header = self._header(game, update, env_steps, occasion, subset, min(count, len(phase)))
-            self._emit({"schema": LOSS, **header, "targets": self._games[game]["targets"], "losses": losses})
+            self._emit({"schema": LOSS, **header, "targets": self._games[game]["targets"], "losses": shown})
 
     def _statistics(
         self, game: str, series: Mapping[str, np.ndarray], phase: np.ndarray, subset: str

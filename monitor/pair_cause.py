@@ -106,7 +106,7 @@ class Gradients:
 def inner_products(games: Mapping[str, Gradients]) -> dict[tuple[str, str], np.ndarray]:
     """(game, other) -> [M + S, M + S] inner products of the blocks and shuffled gradients of both."""
     rows = [np.concatenate([part.blocks, part.shuffled]) for part in games.values()]
-    whole = np.concatenate(rows).astype(np.float32)
+    whole = np.concatenate(rows).astype(np.float32, copy=False)
     products = (whole @ whole.T).astype(np.float64)
     ends = np.cumsum([0, *map(len, rows)])
     return {

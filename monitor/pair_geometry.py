@@ -6,7 +6,7 @@ Shapes: N rows (positions), D units, m labels, R resamplings of the positions, S
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,11 +46,29 @@ class View:
                 self.labels[label] = probes.standard_labels(values, f"{label} of {name}")
             except UndefinedError:
                 continue
-        self.scale = float(np.linalg.norm(self.rows))
+        self._known: dict[tuple[str, ...], Any] = {}  # what several pairs ask for
 
     def targets(self, names: Sequence[str]) -> np.ndarray:
         """[N, m] standard labels."""
-        return np.stack([self.labels[name] for name in names], 1)
+        return self._once("targets", names, lambda: np.stack([self.labels[name] for name in names], 1))
+
+    def weights(self, names: Sequence[str]) -> np.ndarray:
+        """[D, m] the game's own probes of its labels."""
+        return self._once("weights", names, lambda: self.ridge.weights(self.targets(names)))
+
+    def within(self, names: Sequence[str]) -> np.ndarray:
+        """[m] R2 of the game's own probes at rows left out."""
+        return self._once(
+            "within",
+            names,
+            lambda: probes.r_squared(self.ridge.left_out_errors(self.targets(names)), self.targets(names)),
+        )
+
+    def _once(self, what: str, names: Sequence[str], function: Callable[[], np.ndarray]) -> np.ndarray:
+        key = (what, *names)
+        if key not in self._known:
+            self._known[key] = function()
+        return self._known[key]
 
 
 def common_labels(a: View, b: View) -> list[str]:
@@ -71,10 +89,7 @@ def _both(a: View, b: View) -> tuple[tuple[View, View], tuple[View, View]]:
 def probe_errors(a: View, b: View, names: Sequence[str]) -> list[np.ndarray]:
     """[N, m] squared errors of each game's probe on the other: A on B's rows, then B on A's."""
     same_columns(a.rows, b.rows, f"latents of {a.name} and {b.name}")
-    return [
-        (target.targets(names) - target.rows @ source.ridge.weights(source.targets(names))) ** 2
-        for source, target in _both(a, b)
-    ]
+    return [(target.targets(names) - target.rows @ source.weights(names)) ** 2 for source, target in _both(a, b)]
 
 
 def _score(parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -82,17 +97,44 @@ def _score(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.mean([np.maximum(part, 0).mean(-1) for part in parts], 0)
 
 
+@dataclasses.dataclass(frozen=True)
+class Resampled:
+    """A null that stays as it is throughout a run: its value, and that under each resampling of the positions [R]."""
+
+    value: float
+    again: np.ndarray
+
+    def null(self, name: str, resampled: np.ndarray) -> Null:
+        """With the error of its difference from what was observed, which is `resampled` [R]."""
+        return Null(name, np.atleast_1d(self.value), float(np.std(resampled - self.again, ddof=1)))
+
+
+def fixed_probe(a: View, b: View, counts: Counts, names: Sequence[str]) -> Resampled:
+    """What `probe` finds, without its nulls."""
+    targets = [target.targets(names) for _, target in _both(a, b)]
+    errors, by_target = probe_errors(a, b, names), (counts[1], counts[0])
+    value = _score([probes.r_squared(e, t) for e, t in zip(errors, targets)])
+    again = _score([probes.r_squared(e, t, c) for e, t, c in zip(errors, targets, by_target)])
+    return Resampled(float(value), again)
+
+
+def fixed_subspace(a: View, b: View, counts: Counts) -> Resampled:
+    """What `subspace` finds, without its nulls."""
+    parts = overlap_parts(a, b)
+    return Resampled(float(_ratio(parts)), _ratio(parts, counts))
+
+
 def probe(
     a: View,
     b: View,
     counts: Counts,
-    fixed: Mapping[str, list[np.ndarray]],
+    fixed: Mapping[str, Resampled],
     turns: subspaces.ChanceRotations,
     generator: np.random.Generator,
 ) -> Finding:
     """The cross-game probe: mean R2 of A's probes on B and of B's on A over the labels of both games.
 
-    R2 below 0 counts as 0 (a probe that says less than the mean carries nothing over). fixed: null -> `probe_errors` of
+    R2 below 0 counts as 0 (a probe that says less than the mean carries nothing over). fixed: null -> `fixed_probe` of
     a network that is not trained, or of the raw inputs. Drawn nulls: probes of shuffled labels, and the real probes
     with the games turned against each other at random (`subspaces.ChanceRotations`), for two directions of few may fit
     by chance.
@@ -103,12 +145,8 @@ def probe(
     across = [probes.r_squared(e, t) for e, t in zip(errors, targets)]
     by_target = (counts[1], counts[0])
     resampled = _score([probes.r_squared(e, t, c) for e, t, c in zip(errors, targets, by_target)])
-    within = [probes.r_squared(view.ridge.left_out_errors(view.targets(names)), view.targets(names)) for view in (b, a)]
-    nulls = []
-    for name, null_errors in fixed.items():
-        value = _score([probes.r_squared(e, t) for e, t in zip(null_errors, targets)])
-        again = _score([probes.r_squared(e, t, c) for e, t, c in zip(null_errors, targets, by_target)])
-        nulls.append(Null(name, np.atleast_1d(value), float(np.std(resampled - again, ddof=1))))
+    within = [view.within(names) for view in (b, a)]
+    nulls = [other.null(name, resampled) for name, other in fixed.items()]
     nulls.append(Null("shuffled labels", _shuffled(a, b, names, generator)))
     nulls.append(Null("chance rotations", _chance(a, b, names, turns)))
     worst = max(null.mean for null in nulls)
@@ -143,7 +181,7 @@ def _chance(a: View, b: View, names: Sequence[str], turns: subspaces.ChanceRotat
     predictions as wide as they are."""
     parts = []
     for (source, target), read in zip(_both(a, b), (turns.read_target, turns.read_source)):
-        weights = source.ridge.weights(source.targets(names))
+        weights = source.weights(names)
         found = probes.correlations(read(weights), target.targets(names))
         parts.append(probes.chance_r_squared((target.rows @ weights).std(0), found))
     return _score(parts)
@@ -177,21 +215,18 @@ def subspace(
     a: View,
     b: View,
     counts: Counts,
-    fixed: Mapping[str, list[tuple[np.ndarray, np.ndarray]]],
+    fixed: Mapping[str, Resampled],
     turns: subspaces.ChanceRotations,
 ) -> Finding:
     """`subspaces.subspace_overlap`, the mean of both ways, with principal angles beside it.
 
-    fixed: null -> `overlap_parts` of a network that is not trained. Drawn null: subspaces drawn with the covariance of
+    fixed: null -> `fixed_subspace` of a network that is not trained. Drawn null: subspaces drawn with the covariance of
     both games (within its leading axes, which overlap rather more than less). Under resampling the subspaces stay as
     they are.
     """
     parts = overlap_parts(a, b)
     resampled = _ratio(parts, counts)
-    nulls = [
-        Null(name, np.atleast_1d(_ratio(other)), float(np.std(resampled - _ratio(other, counts), ddof=1)))
-        for name, other in fixed.items()
-    ]
+    nulls = [other.null(name, resampled) for name, other in fixed.items()]
     bases = turns.drawn[:, :, :DIRECTIONS]  # [S, q, k]
     if bases.shape[2] == DIRECTIONS:
         drawn = [

@@ -58,6 +58,7 @@ class SharingMeasure:
     lookahead: Callable[[str, Sequence[str], int, int, int, int], tuple[Gradients, Mapping[str, Lookahead]]]
     """(game, targets, size, blocks, shuffles, seed) -> gradients of `game`, and target -> its losses before and after
     steps along them."""
+    gradients: Callable[[str, int, int, int, int], Gradients]  # (game, size, blocks, shuffles, seed), without steps
 
 
 def stream(*labels: Any) -> np.random.Generator:
@@ -107,14 +108,15 @@ class PairMeasures:
         geometry: bool,
         cause: bool,
     ) -> list[dict[str, Any]]:
-        """The bodies of the records of this checkpoint: of the geometry, of the causes, or both."""
+        """The bodies of the records of this checkpoint: of geometry and gradients, of the causes, or both."""
         pairs = chosen_pairs(games, sharing.relation, self.config.sharing_pairs, self.seed)
         now = _Round(update, list(games), pairs, latents, sharing)
         found: list[tuple[str, tuple[str, str], Finding | str]] = []
         if geometry:
             found += self._geometry(now)
         if cause:
-            found += self._similarity(now) + self._ablations(now) + self._steps(now)
+            found += self._similarity(now) + self._ablations(now)
+        found += self._steps(now, geometry, cause)
         return self._bodies(now, found)
 
     # -- geometry -----------------------------------------------------------------------------------------------
@@ -163,8 +165,7 @@ class PairMeasures:
         return self._fixed[key]
 
     def _fix_nulls(self, now: _Round, views: Mapping[str, View | str]) -> None:
-        """For pairs that are new: null -> row errors of untrained networks and of raw inputs, "probe" and "subspace"
-        apart."""
+        """For pairs that are new: null -> what untrained networks and raw inputs show, "probe" and "subspace" apart."""
         size, sharing = self.config.sharing_size, now.sharing
         new = [
             pair for pair in now.pairs
@@ -187,12 +188,12 @@ class PairMeasures:
                     continue
                 if label == RAW_INPUT and not sharing.same_inputs(*pair):
                     continue
-                common = names[pair]
+                common, counts = names[pair], (self._counts(pair[0], len(a.rows)), self._counts(pair[1], len(b.rows)))
                 if not isinstance(common, str):
-                    self._fixed[pair]["probe"][label] = pair_geometry.probe_errors(a, b, common)
-                parts = _tried(lambda a=a, b=b: pair_geometry.overlap_parts(a, b))
-                if label != RAW_INPUT and not isinstance(parts, str):
-                    self._fixed[pair]["subspace"][label] = parts
+                    self._fixed[pair]["probe"][label] = pair_geometry.fixed_probe(a, b, counts, common)
+                found = _tried(lambda a=a, b=b, c=counts: pair_geometry.fixed_subspace(a, b, c))
+                if label != RAW_INPUT and not isinstance(found, str):
+                    self._fixed[pair]["subspace"][label] = found
 
     def _similarity(self, now: _Round) -> list[tuple[str, tuple[str, str], Finding | str]]:
         """Debiased CKA of a game and its twin; of other pairs the refusal."""
@@ -283,36 +284,50 @@ class PairMeasures:
                 damage[source, target] = float(row[0]), row[1:]
         return damage
 
-    def _steps(self, now: _Round) -> list[tuple[str, tuple[str, str], Finding | str]]:
-        """Agreement of gradients and TAG: one batch of gradients a game serves both."""
-        ahead: dict[str, tuple[Gradients, Mapping[str, Lookahead]] | str] = {}
-        size = self.config.cause_size
+    def _steps(self, now: _Round, agreement: bool, ahead: bool) -> list[tuple[str, tuple[str, str], Finding | str]]:
+        """Agreement of gradients, TAG, or both: one batch of gradients a game serves both."""
+        size, found = self.config.cause_size, []
+        gradients: dict[str, Gradients | str] = {}
+        looked: dict[str, Mapping[str, Lookahead] | str] = {}
         for game in dict.fromkeys(game for pair in now.pairs for game in pair):
             targets = [a if b == game else b for a, b in now.pairs if game in (a, b)]
-            seed = _seed(self.seed, now.update, "lookahead", game)
-            ahead[game] = _tried(
-                lambda g=game, t=targets, s=seed: now.sharing.lookahead(g, t, size, BLOCKS, SHUFFLES, s)
-            )
-        known = {game: part[0] for game, part in ahead.items() if not isinstance(part, str)}
-        products = pair_cause.inner_products(known) if known else {}
-        found: list[tuple[str, tuple[str, str], Finding | str]] = []
-        for pair in now.pairs:
-            a, b = (ahead[game] for game in pair)
+            numbers = size, BLOCKS, SHUFFLES, _seed(self.seed, now.update, "lookahead", game)
+            if ahead:
+                both = _tried(lambda g=game, t=targets, n=numbers: now.sharing.lookahead(g, t, *n))
+                gradients[game], looked[game] = (both, both) if isinstance(both, str) else both
+            else:
+                gradients[game] = _tried(lambda g=game, n=numbers: now.sharing.gradients(g, *n))
+        if agreement:
+            found += self._agreements(now, gradients)
+        for pair in now.pairs if ahead else ():
+            a, b = (looked[game] for game in pair)
             if isinstance(a, str) or isinstance(b, str):
-                reason = a if isinstance(a, str) else str(b)
-                found += [("gradient", pair, reason), ("tag", pair, reason)]
+                found.append(("tag", pair, a if isinstance(a, str) else str(b)))
                 continue
-            within = products[pair[0], pair[0]], products[pair[1], pair[1]]
-            forward, backward = a[1][pair[1]], b[1][pair[0]]
-            found.append((
-                "gradient", pair,
-                _tried(lambda w=within, p=pair: pair_cause.gradient_pair(w, products[p], BLOCKS)),
-            ))  # fmt: skip
+            forward, backward = a[pair[1]], b[pair[0]]
             found.append((
                 "tag", pair,
                 _tried(lambda f=forward, b=backward, p=pair: pair_cause.tag_pair(
                     f, b, lambda side, count: self._counts(p[side], count)
                 )),
+            ))  # fmt: skip
+        return found
+
+    def _agreements(
+        self, now: _Round, gradients: Mapping[str, Gradients | str]
+    ) -> list[tuple[str, tuple[str, str], Finding | str]]:
+        known = {game: part for game, part in gradients.items() if not isinstance(part, str)}
+        products = pair_cause.inner_products(known) if known else {}
+        found = []
+        for pair in now.pairs:
+            reasons = [part for part in (gradients[game] for game in pair) if isinstance(part, str)]
+            if reasons:
+                found.append(("gradient", pair, reasons[0]))
+                continue
+            within = products[pair[0], pair[0]], products[pair[1], pair[1]]
+            found.append((
+                "gradient", pair,
+                _tried(lambda w=within, p=pair: pair_cause.gradient_pair(w, products[p], BLOCKS)),
             ))  # fmt: skip
         return found
 

@@ -11,6 +11,7 @@ import numpy as np
 from monitor.refusals import UndefinedError, matrix, same_columns, vector
 
 MIN_ROWS = 20
+RESOLVED = 1e-6  # singular values below this share of the largest are noise
 PENALTIES = np.geomspace(1e-6, 1e2, 17)  # of the largest squared singular value
 
 
@@ -26,13 +27,31 @@ def standard_labels(labels: np.ndarray, name: str = "labels") -> np.ndarray:
     return (found - found.mean(0)) / spread
 
 
+def thin_svd(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(left [N, r], singular values [r] falling, right [r, D]) of [N, D], r = min(N, D).
+
+    From the smaller Gram matrix, twice as fast as from the matrix itself. Singular values below `RESOLVED` of the
+    largest are lost in its rounding and given as 0, with left or right vectors of 0: far below what float32 latents
+    resolve.
+    """
+    if matrix.shape[0] < matrix.shape[1]:
+        left, singular, right = thin_svd(matrix.T)
+        return right.T, singular, left.T
+    power, vectors = np.linalg.eigh(matrix.T @ matrix)
+    power, vectors = power[::-1], vectors[:, ::-1]
+    kept = power > RESOLVED**2 * max(power[0], 0.0)
+    singular = np.sqrt(np.where(kept, power, 0.0))
+    left = matrix @ (vectors * np.where(kept, 1 / np.where(kept, singular, 1.0), 0.0))
+    return left, singular, vectors.T
+
+
 class Ridge:
     """Ridge regression on centred features [N, D] with the penalty of each label chosen by generalised
     cross-validation (Golub, Heath and Wahba 1979). The decomposition is made once for any number of labels."""
 
     def __init__(self, features: np.ndarray):
         """features: [N, D], centred by the caller. UndefinedError where they do not vary."""
-        self._left, self._singular, self._right = np.linalg.svd(features, full_matrices=False)
+        self._left, self._singular, self._right = thin_svd(features)
         if self._singular[0] <= 0:
             raise UndefinedError("the features are the same for all positions, so nothing can be read from them")
         power = self._singular**2
@@ -43,7 +62,7 @@ class Ridge:
     @property
     def rank(self) -> int:
         """In how many directions the features vary."""
-        return int((self._singular > 1e-9 * self._singular[0]).sum())
+        return int((self._singular > RESOLVED * self._singular[0]).sum())
 
     def directions(self, count: int) -> np.ndarray:
         """[D, k] the leading eigenvectors of the features' covariance."""
@@ -60,7 +79,7 @@ class Ridge:
     def weights(self, labels: np.ndarray) -> np.ndarray:
         """[D, m] for labels [N, m] of mean 0."""
         part, shrink = self._chosen(labels)
-        kept = self._singular > 1e-12 * self._singular[0]
+        kept = self._singular > RESOLVED * self._singular[0]
         inverse = np.where(kept, 1 / np.where(kept, self._singular, 1.0), 0.0)
         return self._right.T @ (inverse[:, None] * shrink * part)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
+from agents.network import MultiGameNetwork, NetworkConfig
 from envs import registry
 from envs.boards.scrambled import Draws, play_at_random
 from envs.chance import uniform
@@ -67,9 +70,51 @@ def test_what_the_spec_of_a_twin_says():
     assert scrambled.symmetries is None
 
 
+@pytest.mark.parametrize("original", ["connect_four", "2048", "hex:3", "twin:1:tictactoe"])
+def test_a_placebo_is_the_game_itself_under_another_name(original):
+    one, other = rules_of(original), rules_of(f"placebo:{original}")
+    assert other.spec == dataclasses.replace(
+        one.spec, name=f"placebo:{original}", action_keys=one.spec.keys(), twin_of=one.spec.twin_of or original
+    )
+    assert registry.make(original).spec.name == original, "the original's own spec stays"
+    state = same = one.initial(torch.arange(30))
+    for move in range(40):
+        assert torch.equal(one.observe(state), other.observe(same))
+        assert torch.equal(one.legal(state), other.legal(same))
+        assert torch.equal(one.to_play(state), other.to_play(same))
+        noise = uniform(torch.arange(one.legal(state).numel()) + 99999 * move).view(one.legal(state).shape)
+        action = torch.where(one.legal(state), noise, -1.0).argmax(1)
+        left, right = one.play(state, action), other.play(same, action)
+        assert torch.equal(left.reward, right.reward)
+        assert torch.equal(left.terminated, right.terminated)
+        going = ~left.terminated
+        state, same = (type(at)(*(part[going] for part in at)) for at in (left.state, right.state))
+        if not len(state[0]):
+            break
+
+
+def test_a_network_sees_a_placebo_as_the_original_but_for_its_embedding():
+    names = ("tictactoe", "placebo:tictactoe", "twin:1:tictactoe")
+    network = MultiGameNetwork(NetworkConfig(width=16, hidden=24, channels=4), [registry.make(n).spec for n in names])
+    rules = rules_of("tictactoe")
+    state = rules.play(rules.initial(torch.arange(3)), torch.tensor([0, 1, 4])).state
+    shown = rules.observe(rules.play(state, torch.tensor([2, 2, 2])).state)
+    latent = network.represent(names[0], shown)
+    assert torch.equal(latent, network.represent(names[1], shown))
+    assert not torch.equal(latent, network.represent(names[2], shown))
+    move = torch.tensor([0, 4, 8])
+    told = [network.condition(torch.full((3,), number), move) for number in (0, 1)]
+    own = [network.game_embedding[number] for number in (0, 1)]
+    torch.testing.assert_close(told[0] - own[0], told[1] - own[1])
+    assert not torch.equal(told[0], told[1])
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("placebo:", "the game is missing; write placebo:GAME"),
+        ("placebo:CartPole-v1", "CartPole-v1 is a wrapped environment; only games with native rules have placebos"),
+        ("placebo:errand", "errand has commands that vary"),
         ("twin", "the seed is missing; write twin:SEED:GAME"),
         ("twin:hex:3", "the seed 'hex' is no whole number"),
         ("scrambled:1", "the game is missing; write scrambled:SEED:GAME"),

@@ -90,6 +90,7 @@ class Planted:
             num_units=lambda: UNITS,
             ablated=self.ablated,
             lookahead=self.lookahead,
+            gradients=lambda game, *numbers: self.lookahead(game, [], *numbers)[0],
         )
         return Measure(
             lambda game, size: {"reward@1": np.full(min(size, ROWS), 1 / (1 + self.update / 60))},

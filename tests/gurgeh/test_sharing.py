@@ -41,7 +41,7 @@ def total(real, frozen, size):
     with torch.no_grad():
         latent = real.represent(rows.game, rows.observation)
         said = heads_apart(real, spec, rows.action[:, :1], latent)  # every k a call of the layers
-    (losses,) = head_losses(spec, said, targets_of(real, spec, rows, 1))
+    losses = head_losses(spec, said, targets_of(real, spec, rows, 1))
     stack = np.concatenate([loss.numpy() for loss in losses.values()])
     return np.where(np.isfinite(stack).any(0), np.nansum(stack, 0), np.nan)
 

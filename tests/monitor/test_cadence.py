@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.cadence import checkpoint, checkpoints, checkpoints_until, due
+from monitor.cadence import checkpoint, checkpoints, checkpoints_until, due, following
 
 
 def test_first_checkpoints_by_hand():
@@ -39,3 +39,11 @@ def test_strides_miss_no_checkpoint_for_good(strides):
 def test_one_update_at_a_time_measures_exactly_at_the_checkpoints():
     assert [s for s in range(1, 2000) if due(s - 1, s, 50, 60)] == checkpoints(1999, 50, 60)
     assert not any(due(s - 1, s, 50, 60) for s in range(-500, 50))
+
+
+@given(since=st.integers(-100, 20_000), s_min=st.integers(1, 200), points=st.integers(1, 80))
+def test_the_following_checkpoint_is_the_first_at_which_something_is_due(since, s_min, points):
+    found = following(since, s_min, points)
+    assert found > since
+    assert due(since, found, s_min, points)
+    assert not due(since, found - 1, s_min, points)

@@ -81,11 +81,15 @@ def test_every_record_is_valid_and_numbered(loop):
     assert [record["seq"] for record in ordered] == list(range(len(ordered)))
 
 
-def test_measured_at_the_checkpoints_of_the_own_and_of_the_last_introduction(loop):
-    own = checkpoints(3000, 50, 60)
+def test_measured_at_the_checkpoints_of_the_last_introduction_and_until_they_begin_of_the_own(loop):
+    own = [s for s in checkpoints(3000, 50, 60) if s < 1050 and s != 1000]
     last = [1000 + s for s in checkpoints(2000, 50, 60)]
     measured = [r["update"] for r in loop.records(game="a", subset="small", occasion="checkpoint")]
-    assert measured == sorted(set(own) - {1000} | set(last))
+    assert measured == own + last
+    assert any(1000 < s < 1050 for s in own)
+    # Also counted from its own introduction an old game is measured at least as often as its own checkpoints ask for.
+    gaps = np.diff(np.log10([s for s in measured if s >= 1050]))
+    assert gaps.max() <= 1 / 60 + 1e-3
     measured = [r["update"] for r in loop.records(game="b", subset="small", occasion="checkpoint")]
     assert measured == last
     sparse = [r["update"] for r in loop.records("monitor.health/1", game="b", occasion="checkpoint")]
@@ -118,7 +122,7 @@ def test_means_errors_and_strata_by_hand(loop):
 
 def test_the_planted_forgetting_is_found_once_at_its_step(loop):
     (event,) = loop.out["events"]
-    grid = sorted(set(checkpoints(3000, 50, 60)) | {1000 + s for s in checkpoints(2000, 50, 60)})
+    grid = [1000 + s for s in checkpoints(2000, 50, 60)]
     assert event["step"] == next(u for u in grid if u >= 1200)
     assert (event["type"], event["status"], event["game"], event["other_game"], event["head"], event["trigger"]) == (
         "forgetting", "confirmed", "a", "b", "policy", "add:b",

@@ -97,6 +97,7 @@ class Toy:
             num_units=lambda: UNITS,
             ablated=self.ablated,
             lookahead=self.lookahead,
+            gradients=lambda game, *numbers: self.lookahead(game, [], *numbers)[0],
         )
         return Measure(
             lambda game, size: {"reward@1": np.ones(min(size, ROWS))},
@@ -193,8 +194,8 @@ def test_measures_come_at_their_cadences_and_say_what_is_undefined():
     for record in out["monitor"]:
         if record["schema"] == SHARING and record["occasion"] == "checkpoint":
             updates.setdefault(record["measure"], []).append(record["update"])
-    assert updates["probe"] == updates["subspace"] == [50, 63, 79, 100, 126, 158, 199, 251]
-    assert updates["ablation"] == updates["tag"] == updates["gradient"] == updates["cka"] == [50, 89, 158, 281]
+    assert updates["probe"] == updates["subspace"] == updates["gradient"] == [50, 63, 79, 100, 126, 158, 199, 251]
+    assert updates["ablation"] == updates["tag"] == updates["cka"] == [50, 89, 158, 281]
     cka = [r for r in out["monitor"] if r["schema"] == SHARING and r["measure"] == "cka"]
     assert all(r["value"] is None and "not matched" in r["refused"] for r in cka)
 

@@ -12,6 +12,7 @@ from monitor.probes import (
     probe_within,
     r_squared,
     standard_labels,
+    thin_svd,
 )
 from monitor.refusals import UndefinedError
 
@@ -133,3 +134,26 @@ def test_undefined_cases_are_refused_with_what_is_needed():
         probe_within(features, label[:40])
     with pytest.raises(UndefinedError, match="nothing can be read"):
         probe_within(np.ones((50, 3)), label)
+
+
+@pytest.mark.parametrize("shape", [(60, 12), (12, 60), (30, 30)])
+def test_the_thin_decomposition_is_numpys(shape):
+    generator = np.random.default_rng(3)
+    rows = generator.normal(size=shape) * 0.8 ** np.arange(shape[1])
+    left, singular, right = thin_svd(rows)
+    np.testing.assert_allclose(singular, np.linalg.svd(rows, compute_uv=False), rtol=1e-6)
+    np.testing.assert_allclose(left * singular @ right, rows, atol=1e-8)
+    np.testing.assert_allclose(left.T @ left, np.eye(min(shape)), atol=1e-4)
+    np.testing.assert_allclose(right @ right.T, np.eye(min(shape)), atol=1e-4)
+
+
+def test_directions_below_what_is_resolved_are_none():
+    generator = np.random.default_rng(4)
+    rows = generator.normal(size=(50, 3)) @ generator.normal(size=(3, 20))
+    noisy = rows + 1e-9 * generator.normal(size=(50, 20))
+    for features in (rows, noisy):
+        ridge = Ridge(features - features.mean(0))
+        assert ridge.rank == 3
+        labels = standard_labels(rows[:, 0])[:, None]
+        exact = np.linalg.lstsq(features - features.mean(0), labels, rcond=1e-6)[0]
+        np.testing.assert_allclose(ridge.weights(labels), exact, atol=1e-4)
