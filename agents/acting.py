@@ -34,13 +34,17 @@ class SearchConfig:
     policy: Literal["gumbel", "puct"] = "gumbel"
     """How simulations are spent: Gumbel MuZero's sequential halving, or MuZero's PUCT, whose policy target is the share
     of visits; max_considered, value_weight and noise_weight are for gumbel alone."""
+    samples: int = 16
+    """K, actions that are drawn from the policy at each node of a search where actions are continuous (Hubert et al.
+    2021); max_considered are then the root's first samples."""
     model: Literal["learned", "rules"] = "learned"
     """What positions to come are taken from: the learned model (MuZero), or the games' own rules (AlphaZero) where a
     game has exact ones; games that have none are then searched with the learned model all the same."""
 
     def __post_init__(self) -> None:
-        at_least("search", self, simulations=1, max_considered=1, gamma=0, value_weight=0, noise_weight=0)
-        at_most("search", self, gamma=1, value_weight=1e6, noise_weight=1e6, simulations=10**6, max_considered=10**6)
+        at_least("search", self, simulations=1, max_considered=1, samples=1, gamma=0, value_weight=0, noise_weight=0)
+        at_most("search", self, gamma=1, value_weight=1e6, noise_weight=1e6)
+        at_most("search", self, simulations=10**6, max_considered=10**6, samples=10**6)
         for game, unit in self.q_unit.items():
             if not (unit == 0 or 1e-6 <= unit <= 1e6):
                 raise ValueError(f"search.q_unit.{game} must be 0 (automatic) or lie in 1e-6 to 1e6, found {unit}")
@@ -56,14 +60,21 @@ def gumbel_config(config: SearchConfig, greedy: bool) -> GumbelConfig:
     )
 
 
+def policy_config(config: SearchConfig, greedy: bool) -> GumbelConfig | PUCTConfig:
+    """How `config` says that simulations are spent; greedy leaves all noise out."""
+    if config.policy == "puct":
+        return PUCTConfig(dirichlet_fraction=0.0 if greedy else 0.25, temperature=0.0 if greedy else 1.0)
+    if config.policy == "gumbel":
+        return gumbel_config(config, greedy)
+    raise ValueError(f"search.policy={config.policy!r} is not one of gumbel, puct")
+
+
 def decide(root: Root, recurrent_fn: RecurrentFn, num_simulations: int, config: SearchConfig, greedy: bool) -> Result:
     """The search that `config` names; greedy leaves all noise out."""
-    if config.policy == "puct":
-        rules = PUCTConfig(dirichlet_fraction=0.0 if greedy else 0.25, temperature=0.0 if greedy else 1.0)
+    rules = policy_config(config, greedy)
+    if isinstance(rules, PUCTConfig):
         return muzero(root, recurrent_fn, num_simulations, rules, check=False)
-    if config.policy == "gumbel":
-        return gumbel_muzero(root, recurrent_fn, num_simulations, gumbel_config(config, greedy), check=False)
-    raise ValueError(f"search.policy={config.policy!r} is not one of gumbel, puct")
+    return gumbel_muzero(root, recurrent_fn, num_simulations, rules, check=False)
 
 
 class Query(NamedTuple):

@@ -8,11 +8,12 @@ from torch import Tensor
 from agents.acting import Query, SearchConfig, search_batch
 from agents.network import MultiGameNetwork, pad_last
 from agents.player import Decision
+from agents.sampled import play_box
 from envs.game import GameSpec
 
 
 class NetworkPlayer:
-    """A `Player` that searches with a network; 0 simulations play the raw policy."""
+    """A `Player` that searches with a network; 0 simulations play the raw policy (continuous: `play_box`)."""
 
     def __init__(
         self,
@@ -36,12 +37,14 @@ class NetworkPlayer:
     def act(self, observation: Tensor, legal: Tensor, to_play: Tensor, seed: Tensor) -> Decision:
         """See `agents.player.Player.act`."""
         actions = self.spec.num_actions
-        game = torch.full((len(to_play),), self.network.games[self.spec.name])
-        if self.simulations == 0:
-            return self._raw(observation, legal, to_play, seed, game)
         widest = self.network.tables.exists.shape[1]
         scale = torch.full((len(to_play),), self.value_scale)
         query = Query(pad_last(legal, widest), to_play, seed, scale, self.config, self.simulations, self.greedy)
+        if self.spec.box is not None:
+            return play_box(self.network, self.spec, observation, query)
+        if self.simulations == 0:
+            game = torch.full((len(to_play),), self.network.games[self.spec.name])
+            return self._raw(observation, legal, to_play, seed, game)
         result = search_batch(self.network, [(self.spec.name, observation)], query)
         prior = result.tree.prior_logits[:, 0, :actions].masked_fill(~legal, -torch.inf).softmax(1)
         return Decision(

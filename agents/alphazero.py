@@ -20,9 +20,10 @@ from agents.acting import Query, SearchConfig, decide, prepare_search
 from agents.model import SearchModel
 from agents.network import MultiGameNetwork, pad_last
 from agents.rules import Packing, no_exact_rules
+from agents.sampled import prepare_box
 from agents.support import decode
 from envs.game import Game, NativeGame
-from search import RecurrentFn, Result, Root, Step
+from search import RecurrentFn, Result, Root, SampledResult, Step
 
 
 class ExactRules:
@@ -141,21 +142,27 @@ class RulesSearchModel(SearchModel):
 
 
 class Found(NamedTuple):
-    """What the searches of a mixed batch decided, as in `search.Result` but for the tree."""
+    """What the searches of a mixed batch decided, as in `search.Result` but for the tree.
+
+    In rows of games with continuous actions a number of an action means the row's own k-th sample; A is the widest
+    game's number of actions, or of samples where those are more.
+    """
 
     action: Tensor  # [B] int64
     policy_target: Tensor  # [B, A] float32
     root_value: Tensor  # [B, P] float32
     visits: Tensor  # [B, A] int64
     q_values: Tensor  # [B, A] float32
+    samples: dict[str, Tensor]  # game with continuous actions -> [its rows, K, D] float32 in the unit box
 
 
 def search_games(
     network: MultiGameNetwork, observations: Sequence[tuple[str, Tensor]], states: Mapping[str, States], query: Query
 ) -> Found:
     """Search a mixed batch: the games of `states` with their rules, in one search, the others with the learned model,
-    in another, and games whose commands vary apart from the rest. observations and query are those of
-    `agents.acting.search_batch`; what comes out is in their order.
+    in another, games whose commands vary apart from the rest, and each game with continuous actions by itself
+    (`agents.sampled`). observations and query are those of `agents.acting.search_batch`; what comes out is in their
+    order.
     """
     return prepare_games(network, observations, states, query)()
 
@@ -166,9 +173,13 @@ def prepare_games(
     """`search_games` up to where the trees begin to grow. What is returned does the rest, in any thread; it may read
     the network's weights."""
     places = torch.arange(len(query.seed)).split([len(rows) for _, rows in observations])
-    searches: list[Callable[[], Result]] = []
-    order = []
-    kinds = [(network.specs[network.games[name]].action_tokens > 0, name in states) for name, _ in observations]
+    searches: list[Callable[[], Result | SampledResult]] = []
+    order, boxes = [], []  # rows of each search; the games of the last searches
+    specs = [network.specs[network.games[name]] for name, _ in observations]
+    kinds = [
+        None if spec.box is not None else (spec.action_tokens > 0, name in states)
+        for spec, (name, _) in zip(specs, observations, strict=True)
+    ]
     for varies, by_rules in ((False, False), (False, True), (True, False), (True, True)):
         chosen = [index for index, kind in enumerate(kinds) if kind == (varies, by_rules)]
         if not chosen:
@@ -182,17 +193,35 @@ def prepare_games(
         else:
             searches.append(prepare_search(network, pairs, given))
         order.append(rows)
+    for (name, observation), kind, rows in zip(observations, kinds, places, strict=True):
+        if kind is None:
+            searches.append(prepare_box(network, name, observation, query.of(rows)))
+            order.append(rows)
+            boxes.append(name)
 
     def run() -> Found:
         results = [search() for search in searches]
+        sampled = [result for result in results if isinstance(result, SampledResult)]
+        samples = {name: result.samples for name, result in zip(boxes, sampled, strict=True)}
+        columns = [[_column(result, name) for result in results] for name in Found._fields[:-1]]
         if len(results) == 1:
-            return Found(*(getattr(results[0], name) for name in Found._fields))
-        seats = max(result.root_value.shape[1] for result in results)
+            return Found._make((*(column[0] for column in columns), samples))
         back = torch.argsort(torch.cat(order))
-        results = [result._replace(root_value=pad_last(result.root_value, seats)) for result in results]
-        return Found(*(torch.cat([getattr(result, name) for result in results])[back] for name in Found._fields))
+        return Found._make((*(torch.cat(_as_wide(column))[back] for column in columns), samples))
 
     return run
+
+
+def _column(result: Result | SampledResult, name: str) -> Tensor:
+    return result.index if name == "action" and isinstance(result, SampledResult) else getattr(result, name)
+
+
+def _as_wide(column: list[Tensor]) -> list[Tensor]:
+    """Tensors [rows, *] of several searches, all as wide as the widest."""
+    if column[0].dim() == 1:
+        return column
+    widest = max(part.shape[1] for part in column)
+    return [pad_last(part, widest) for part in column]
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from agents.learner import LearnerConfig
@@ -38,13 +39,21 @@ def position_flops(network: MultiGameNetwork, spec: GameSpec) -> Flops:
     latent, commands = network.represent(spec.name, observation), network.commands(spec.name, observation)
     for step in (
         lambda: (network.represent(spec.name, observation), network.commands(spec.name, observation)),
-        lambda: network.transition(latent, game, action),
-        lambda: network.heads(latent, game, commands),
+        lambda: _transition(network, spec, latent, game, action),
+        lambda: network.heads(latent, game, commands, None if spec.box is None else network.box(spec.name)),
     ):
         with FlopCounterMode(display=False) as counter:
             step()
         found.append(int(counter.get_total_flops()))
     return Flops(*found)
+
+
+def _transition(network: MultiGameNetwork, spec: GameSpec, latent: Tensor, game: Tensor, action: Tensor) -> None:
+    if spec.box is None:
+        network.transition(latent, game, action)
+    else:
+        told = network.told(spec.name, torch.zeros(1, spec.box.num_dimensions))
+        network.trunk(latent, told, torch.full_like(action, -1))
 
 
 def update_flops(network: MultiGameNetwork, config: LearnerConfig) -> float:

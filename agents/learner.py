@@ -118,6 +118,9 @@ class Sample(NamedTuple):
     next_mover: Tensor  # [N, K] int64, seats from the mover on
     weight: Tensor  # [N] float32
     shown: Tensor | None = None  # [N, K + 1, *shape]: observations of all positions, where commands vary
+    # Where actions are continuous, D numbers each in the unit box; `policy` is then about these S samples.
+    point: Tensor | None = None  # [N, K, D] float32: what was played
+    samples: Tensor | None = None  # [N, K + 1, S, D] float32
 
 
 def summed_steps(window: Window, config: LearnerConfig) -> Tensor:
@@ -162,6 +165,8 @@ def make_sample(
         next_mover=(to_play[:, 1:] - to_play[:, :-1]) % players,
         weight=window.weight,
         shown=shown,
+        point=None if window.point is None else window.point[:, :unroll],
+        samples=None if window.samples is None else window.samples[:, : unroll + 1],
     )
 
 
@@ -189,7 +194,7 @@ def apply_symmetries(sample: Sample, symmetries: Symmetries, generator: torch.Ge
 class Losses(NamedTuple):
     """Per step and row, unweighted; positions that do not count are 0."""
 
-    policy: Tensor  # [K + 1, N] cross-entropy in nats
+    policy: Tensor  # [K + 1, N] cross-entropy in nats; of a density where actions are continuous, so perhaps negative
     value: Tensor  # [K + 1, N]
     reward: Tensor  # [K, N]
     continuation: Tensor  # [K, N]
@@ -206,14 +211,18 @@ class Losses(NamedTuple):
 
 
 def unroll(
-    network: MultiGameNetwork, game: Tensor, latent: Tensor, action: Tensor, commands: Commands | None = None
-) -> Tensor:
+    network: MultiGameNetwork, game: Tensor, latent: Tensor, action: Tensor, commands: Commands | None = None,
+    told: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """[K + 1, N, L, D] latents along action [N, K]; gradients into each earlier latent are halved (MuZero app. G).
 
-    commands: [N, K, A, *], what could be said before each move, in games where that varies (see `condition`)."""
+    commands: [N, K, A, *], what could be said before each move, in games where that varies (see `condition`). told:
+    [N, K, condition width], what the trunk is told of the moves, if it is not what `condition` says."""
     steps = action.shape[1]
     # Embeddings of all moves in one look-up.
-    conditions = network.condition(game[:, None].expand(-1, steps), action, commands).unbind(1)
+    if told is None:
+        told = network.condition(game[:, None].expand(-1, steps), action, commands)
+    conditions = told.unbind(1)
     places = network.tables.place[game[:, None], action].unbind(1) if network.trunk.uses_places else [None] * steps
     latents = [latent]
     for condition, place in zip(conditions, places, strict=True):
@@ -223,6 +232,12 @@ def unroll(
         latent = network.trunk(latent, condition, place)
         latents.append(latent)
     return torch.stack(latents)
+
+
+def _pass_of(sample: Sample) -> int:
+    """0: games that share one pass through the network; 1: those whose commands vary share another; 2: continuous
+    actions, each game has its own."""
+    return 2 if sample.samples is not None else int(sample.shown is not None)
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -298,7 +313,7 @@ class Learner:
                 sample = apply_symmetries(sample, buffer.spec.symmetries, self.generator)
             samples.append(sample)
             indices.append(window.index)
-        order = sorted(range(len(samples)), key=lambda place: samples[place].shown is not None)  # see `_gradients`
+        order = sorted(range(len(samples)), key=lambda place: _pass_of(samples[place]))  # see `_gradients`
         return [samples[place] for place in order], [indices[place] for place in order]
 
     @torch.no_grad()
@@ -332,20 +347,26 @@ class Learner:
         return fresh
 
     def losses(self, samples: Sequence[Sample]) -> Losses:
-        """Losses of every row, games in the order of `samples`; in all of them commands vary, or in none."""
+        """Losses of every row, games in the order of `samples`; in all of them commands vary, or in none. A game with
+        continuous actions is the only one."""
         network, tables = self.network, self.network.tables
         sizes = torch.tensor([len(s.action) for s in samples])
         game = torch.tensor([network.games[s.spec.name] for s in samples]).repeat_interleave(sizes)
         latent = torch.cat([network.represent(s.spec.name, s.observation) for s in samples])
         said = self._commands(samples)
         moves = None if said is None else Commands(*(part[:, :-1] for part in said))
-        latents = unroll(network, game, latent, torch.cat([s.action for s in samples]), moves)
+        box, points = None, [s.point for s in samples if s.point is not None]
+        if points:
+            assert len(samples) == 1, "games with continuous actions have passes of their own"
+            box = network.box(samples[0].spec.name)
+        told = network.told(samples[0].spec.name, points[0]) if points else None
+        latents = unroll(network, game, latent, torch.cat([s.action for s in samples]), moves, told)
         depth, rows = latents.shape[:2]
         exists, at_heads = tables.exists[game], None
         if said is not None:
             at_heads = Commands(*(part.transpose(0, 1).flatten(0, 1) for part in said))
             exists = said.there.transpose(0, 1)
-        heads = network.heads(latents.flatten(0, 1), game.repeat(depth), at_heads)
+        heads = network.heads(latents.flatten(0, 1), game.repeat(depth), at_heads, box)
 
         def fold(per_row: Tensor) -> Tensor:
             """[(K + 1) N, ...] -> [K + 1, N, ...]."""
@@ -359,8 +380,12 @@ class Learner:
         moved = torch.cat([s.moved for s in samples]).T
         known = torch.cat([s.policy_known for s in samples]).T
         widest = tables.exists.shape[1]
-        policy = fold(heads.policy).masked_fill(~exists, MISSING_LOGIT)
-        policy = cross_entropy(policy, gather("policy", widest)) * known
+        if box is not None and samples[0].samples is not None:
+            wanted = samples[0].policy.transpose(0, 1)
+            policy = box.loss(fold(heads.policy), samples[0].samples.transpose(0, 1), wanted) * known
+        else:
+            policy = fold(heads.policy).masked_fill(~exists, MISSING_LOGIT)
+            policy = cross_entropy(policy, gather("policy", widest)) * known
 
         # Value and reward in one go; the first position has no reward and its target there is masked below.
         seats = heads.value.shape[1]
@@ -459,25 +484,24 @@ class Learner:
         return self._fused
 
     def _gradients(self, samples: Sequence[Sample]) -> tuple[Losses, float]:
-        """Losses and their weighted total; the gradients are left in the parameters. Games whose commands vary come
-        last in `samples` and have a pass of their own: they cost the others nothing."""
-        plain = [sample for sample in samples if sample.shown is None]
-        worded = [sample for sample in samples if sample.shown is not None]
-        assert all(sample.shown is None for sample in samples[: len(plain)]), "sample() puts these games last"
-        parts = []
-        if plain:
-            share = len(plain) / len(samples)
-            parts.append(self._backward(plain, share))
-        if worded:
-            parts.append(self._backward(worded, len(worded) / len(samples)))
-        if len(parts) == 1:
-            return parts[0]
-        (one, total), (other, more) = parts
-        return one.beside(other), total + more
+        """Losses and their weighted total; the gradients are left in the parameters. Games whose commands vary have a
+        pass of their own, and so has each game with continuous actions: they cost the others nothing. `samples` are in
+        the order of the passes (`sample`)."""
+        kinds = [_pass_of(sample) for sample in samples]
+        assert kinds == sorted(kinds), "sample() puts these games last"
+        plain, worded, boxes = ([s for s, kind in zip(samples, kinds) if kind == wanted] for wanted in range(3))
+        losses, total = None, 0.0
+        for part in (plain, worded, *([sample] for sample in boxes)):
+            if part:
+                found, more = self._backward(part, len(part) / len(samples))
+                losses = found if losses is None else losses.beside(found)
+                total += more
+        assert losses is not None, "no games"
+        return losses, total
 
     def _can_fuse(self, buffers: dict[str, ReplayBuffer]) -> bool:
         """Whether compiled passes know this network and these games."""
-        known = not any(buffer.spec.action_tokens for buffer in buffers.values())
+        known = not any(buffer.spec.action_tokens or buffer.spec.box for buffer in buffers.values())
         return self.config.unroll > 0 and known and can_fuse(self.network)
 
     def _row_weights(self, samples: Sequence[Sample], share: float = 1.0) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from agents.commands import Commands
+from agents.continuous import BoxActions
 from agents.native import native_step
 from agents.network import Heads, MultiGameNetwork, spoken, to_absolute
 from agents.support import decode
@@ -47,6 +48,7 @@ class SearchModel:
         self.varies = len(network.query) > 0 and bool(tables.varies[game].any())
         assert not self.varies or bool(tables.varies[game].all()), "commands that vary are searched by themselves"
         self.commands: Commands | None = None  # [B, A, *] of the root's positions
+        self.box: BoxActions | None = None  # see `agents.sampled.BoxModel`
         self._seat = torch.arange(max(2, int(tables.num_players.max())), device=game.device)
         # For rows that store one number: what it means to seats 0 and 1 when seat 0 moves.
         other = torch.where(self.zero_sum, -self.scale, torch.zeros_like(self.scale))
@@ -60,7 +62,9 @@ class SearchModel:
         if self.varies:
             self.commands = self.read_commands(observations)
             exists = self.commands.there & legal
-        heads = self.network.read(latent, self.action_row, self.num_values, self.num_players, self.commands)
+        heads = self.network.read(
+            latent, self.action_row, self.num_values, self.num_players, self.commands, self.box
+        )  # fmt: skip
         return Root(
             prior_logits=heads.policy,
             value=self._seats(decode(heads.value, self.network.bins), to_play),
@@ -83,16 +87,20 @@ class SearchModel:
 
     def step(self, embedding: Tensor, action: Tensor) -> Step:
         """embedding [B, L * D + 1], action [B] -> the model's `Step`."""
-        network = self.network
-        mover = embedding[:, -1].long()
-        latent = embedding[:, :-1].unflatten(1, (network.num_tokens, network.width))
         if self.commands is None:
             move = F.embedding(self.action_row.gather(1, action[:, None])[:, 0], self.action_table)
         else:
             move = spoken(self.commands.move, action)
-        place = self.place.gather(1, action[:, None])[:, 0] if network.trunk.uses_places else None
+        place = self.place.gather(1, action[:, None])[:, 0] if self.network.trunk.uses_places else None
+        return self.follow(embedding, move, place)
+
+    def follow(self, embedding: Tensor, move: Tensor, place: Tensor | None) -> Step:
+        """`step` along moves of which the trunk is told move [B, condition width], place [B]."""
+        network = self.network
+        mover = embedding[:, -1].long()
+        latent = embedding[:, :-1].unflatten(1, (network.num_tokens, network.width))
         latent = network.trunk(latent, move + self.game_condition, place)
-        heads = network.read(latent, self.action_row, self.num_values, self.num_players, self.commands)
+        heads = network.read(latent, self.action_row, self.num_values, self.num_players, self.commands, self.box)
         to_play = self._next_mover(heads, mover)
         goes_on = torch.sigmoid(heads.continuation)
         seats = heads.value.shape[1]

@@ -4,11 +4,13 @@ Shape legend: B batch, L latent tokens, D width of a token, H hidden width, A ac
 P players of the row's game, V value bins.
 
 In games whose commands vary (`GameSpec.action_tokens`) the rows of the action tables are replaced by what the commands
-say (`agents.commands`); all such games share that encoder.
+say (`agents.commands`); all such games share that encoder. Where actions are continuous (`GameSpec.box`) each game has
+an encoder of its actions and a policy head (`agents.continuous`).
 
 What belongs to one game alone: its embedding, the planes of its own in the first layer of the grid encoder, the
-actions whose keys no other game uses, and the scale of its values. Everything else is shared; that is what lets
-transfer happen. `NetworkConfig.shared_encoders = False` gives each game its own encoder for comparison.
+actions whose keys no other game uses, what belongs to its box of actions, and the scale of its values. Everything else
+is shared; that is what lets transfer happen. `NetworkConfig.shared_encoders = False` gives each game its own encoder
+for comparison.
 
 Adding a game appends rows and modules and never changes the shape of a matrix product that an old game takes part
 in, so old outputs stay the same to the bit.
@@ -26,6 +28,7 @@ from torch.nn import functional as F
 
 from agents.bounds import at_least, at_most
 from agents.commands import KEY_WIDTH, CommandEncoder, Commands, compare
+from agents.continuous import BoxActions
 from agents.encoders import Encoders, label_seed, seeded
 from agents.support import bin_values, decode
 from agents.trunks import EVERY_ROW, known_trunk, make_trunk
@@ -103,7 +106,8 @@ class Heads(NamedTuple):
     A two-player zero-sum game stores one number; the other is its negative.
     """
 
-    policy: Tensor  # [B, A] logits; entries of actions that the row's game lacks are finite and meaningless
+    policy: Tensor  # [B, A] logits; entries of actions that the row's game lacks are finite and meaningless. Of a box
+    # [B, 2 D], parameters of `search.Gaussian`
     value: Tensor  # [B, R, V] logits, R relative seats of the widest game
     reward: Tensor  # [B, R, V] logits, of the move that led here, seen by the player who made it
     continuation: Tensor  # [B] logit: the game goes on after the move that led here
@@ -139,6 +143,7 @@ class MultiGameNetwork(nn.Module):
         # For games whose commands vary, with the first of them: "shared" or game index -> CommandEncoder; Linear(H, Q).
         self.command_encoders = nn.ModuleDict()
         self.query = nn.ModuleList()
+        self.boxes = nn.ModuleDict()  # game index -> BoxActions, of games with continuous actions
         self.register_buffer("bins", bin_values(config.value_bins, config.value_limit), persistent=False)
         self.tables: Tables = Tables.empty()
         for spec in specs:
@@ -153,9 +158,14 @@ class MultiGameNetwork(nn.Module):
         device, index = self.bins.device, len(self.specs)
         private = "" if self.config.shared_encoders else f"{spec.name}: "
         self.encoders.add_game(spec, index)
-        self._add_actions([] if spec.action_tokens else [private + key for key in spec.keys()])  # noqa: SIM118
+        own = spec.action_tokens or spec.box is not None  # actions that are no rows of the tables
+        self._add_actions([] if own else [private + key for key in spec.keys()])  # noqa: SIM118
         if spec.action_tokens:
             self._add_commands(self._command_slot(index))
+        if spec.box is not None:
+            seed = label_seed(self.seed, "box", spec.name)
+            width, size = self.trunk.condition_width, spec.box.num_dimensions
+            self.boxes[str(index)] = BoxActions(self.config, width, size, seed)
         embedding = torch.randn(self.trunk.condition_width, generator=generator(self.seed, "game", spec.name)) * 0.1
         self.game_embedding.append(nn.Parameter(embedding))
         hidden, bins = self.config.hidden, self.config.value_bins
@@ -241,17 +251,27 @@ class MultiGameNetwork(nn.Module):
         """What commands [..., A, T] (tokens) of one game are to the network."""
         return self.command_encoders[self._command_slot(self.games[game])](commands)
 
+    def box(self, game: str) -> BoxActions:
+        """What the network has for the continuous actions of one game."""
+        found = self.boxes[str(self.games[game])]
+        assert isinstance(found, BoxActions), f"{game} has no continuous actions"
+        return found
+
+    def told(self, game: str, action: Tensor) -> Tensor:
+        """[..., condition width] what the trunk is told of actions [..., D] of the unit box in one game."""
+        return self.box(game).tell(action) + self.game_embedding[self.games[game]]
+
     def condition(self, game: Tensor, action: Tensor, commands: Commands | None = None) -> Tensor:
         """[..., condition width] what the trunk is told of the move; game [...], action [...] int64.
 
         commands: [..., A, *] of the positions in games whose commands vary. Without them the trunk is told in such
-        games that somebody moved, and not what was said.
+        games, and in those with continuous actions (see `told`), that somebody moved, and no more.
         """
         of_game = F.embedding(game, torch.stack(list(self.game_embedding)))
         if commands is not None:
             return spoken(commands.move, action) + of_game
         move = F.embedding(self.tables.action_row[game, action], self.action_table())
-        if len(self.query):
+        if len(self.query) or len(self.boxes):
             move = move.masked_fill(self.tables.varies[game][..., None], 0.0)
         return move + of_game
 
@@ -264,16 +284,19 @@ class MultiGameNetwork(nn.Module):
         place = self.tables.place[game, action] if self.trunk.uses_places else None
         return self.trunk(latent, self.condition(game, action), place)
 
-    def heads(self, latent: Tensor, game: Tensor, commands: Commands | None = None) -> Heads:
+    def heads(
+        self, latent: Tensor, game: Tensor, commands: Commands | None = None, box: BoxActions | None = None
+    ) -> Heads:
         """f, and the model's other outputs: latent [B, L, D], game [B] int64 -> `Heads`.
 
         commands: [B, A, *], what can be said, where commands vary; without them the policy of such games means nothing.
+        box: of the one game of all rows, where its actions are continuous; likewise.
         """
         return self.read(latent, self.tables.action_row[game], self.tables.num_values[game],
-                         self.tables.num_players[game], commands)  # fmt: skip
+                         self.tables.num_players[game], commands, box)  # fmt: skip
 
     def read(self, latent: Tensor, action_row: Tensor, num_values: Tensor, num_players: Tensor,
-             commands: Commands | None = None) -> Heads:  # fmt: skip
+             commands: Commands | None = None, box: BoxActions | None = None) -> Heads:  # fmt: skip
         """`heads` with the rows' tables looked up already: action_row [B, A], num_values [B], num_players [B]."""
         hidden = self.activation(self.torso(latent.flatten(1)))
         policy, scalars, continuation, mover = self.core(hidden)
@@ -285,7 +308,10 @@ class MultiGameNetwork(nn.Module):
             reward = _by_count(self.reward_heads, hidden, reward, num_values)
         if len(self.mover_heads):
             mover = _by_count(self.mover_heads, hidden, mover[..., None], num_players)[..., 0]
-        logits = policy.gather(1, action_row) if commands is None else compare(self.query[0](hidden), commands.key)
+        if box is not None:
+            logits = box.parameters_of(hidden)
+        else:
+            logits = policy.gather(1, action_row) if commands is None else compare(self.query[0](hidden), commands.key)
         return Heads(logits, value, reward, continuation, mover)
 
     def value_logits(self, latent: Tensor, game: Tensor) -> Tensor:
@@ -361,7 +387,7 @@ class Tables(NamedTuple):
     num_values: Tensor  # [K] int64: stored numbers a value
     zero_sum: Tensor  # [K] bool
     scale: Tensor  # [K] float32: unit of values and rewards
-    varies: Tensor  # [K] bool: actions are commands that vary; the rows above are then 0
+    varies: Tensor  # [K] bool: actions are commands that vary, or points of a box; the rows above are then 0
 
     @staticmethod
     def empty() -> Tables:
@@ -377,7 +403,7 @@ class Tables(NamedTuple):
         place = torch.full((len(specs), widest), -1, dtype=torch.int64)
         for index, spec in enumerate(specs):
             private = f"{spec.name}: " if private_keys else ""
-            for action, key in enumerate(() if spec.action_tokens else spec.keys()):
+            for action, key in enumerate(() if spec.action_tokens or spec.box else spec.keys()):
                 rows[index, action] = action_index[private + key]
                 place[index, action] = place_of(key, spec.observation.shape, side)
             exists[index, : spec.num_actions] = True
@@ -389,7 +415,7 @@ class Tables(NamedTuple):
             torch.tensor([num_values(spec) for spec in specs]),
             torch.tensor([spec.zero_sum for spec in specs]),
             torch.tensor([reward_unit(spec) for spec in specs]),
-            torch.tensor([spec.action_tokens > 0 for spec in specs]),
+            torch.tensor([spec.action_tokens > 0 or spec.box is not None for spec in specs]),
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from envs.solver import Solution, take
 class Decision(NamedTuple):
     """The move in each of B positions, and what the player thought; None where it thinks nothing of the kind."""
 
-    action: Tensor  # [B] int64
+    action: Tensor  # [B] int64; [B, D] float32, in the game's units, where actions are continuous
     policy: Tensor | None = None  # [B, A] float, sums to 1: after search, where there is one
     prior: Tensor | None = None  # [B, A] float, sums to 1: the raw policy of a network
     value: Tensor | None = None  # [B, P] float: expected return of each seat
@@ -66,7 +67,7 @@ def _uniform(mask: Tensor) -> Tensor:
 
 
 class RandomPlayer:
-    """Every legal move with equal chances."""
+    """Every legal move with equal chances; where actions are continuous, every point of the box."""
 
     name = "random"
 
@@ -75,6 +76,10 @@ class RandomPlayer:
 
     def act(self, observation: Tensor, legal: Tensor, to_play: Tensor, seed: Tensor) -> Decision:
         """See `Player.act`."""
+        box = self.spec.box
+        if box is not None:  # a number of 31 bits for each coordinate, from the row's seed
+            words = [episode_seed(d, seed.cpu().numpy(), 0) for d in range(box.num_dimensions)]
+            return Decision(box.at(torch.as_tensor(np.stack(words, 1) / 2.0**31)))
         return Decision(choose_uniformly(legal, seed), policy=_uniform(legal))
 
 

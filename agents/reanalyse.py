@@ -37,6 +37,7 @@ def reanalyse_(
     result = search_games(network, observations, exact, query)
     for number, (name, index) in enumerate(places.items()):
         rows, spec = slice(number * count, (number + 1) * count), buffers[name].spec
-        buffers[name].write_(
-            index, result.policy_target[rows, : spec.num_actions], result.root_value[rows, : spec.num_players]
-        )
+        samples = result.samples.get(name)
+        choices = spec.num_actions if samples is None else samples.shape[1]
+        policy, value = result.policy_target[rows, :choices], result.root_value[rows, : spec.num_players]
+        buffers[name].write_(index, policy, value, samples)

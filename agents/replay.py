@@ -1,6 +1,7 @@
 """The replay buffer of one game: a ring of time steps of all its copies, bounded in bytes.
 
 Shape legend: R ring length (time steps), C copies, N samples, W window (unroll + n-step + 1), P players, A actions.
+Where actions are continuous: K samples of a search, D numbers of an action.
 Time-major storage: entry [t, c] is what copy c saw and did at its t-th step, so that a window is a slice and episodes
 follow one another without gaps.
 """
@@ -59,16 +60,23 @@ class Window(NamedTuple):
     index: Tensor  # [N] int64: flat position of the first step in the ring, for priorities and reanalysis
     weight: Tensor  # [N] float32: importance weights, at most 1
     age: Tensor  # [N] int64: time steps that were added since the first step
+    # Of games with continuous actions, as points of the unit box; `action` is 0 there, and `policy` is [N, W, K].
+    point: Tensor | None = None  # [N, W, D] float32: what was played
+    samples: Tensor | None = None  # [N, W, K, D] float32: what the policy is about
 
 
-def row_fields(spec: GameSpec) -> dict[str, slice]:
+def row_fields(spec: GameSpec, num_samples: int = 0) -> dict[str, slice]:
     """Where each field of a step lies. Everything but the observation is side by side in one row of float32, so that
-    a window is one gather."""
+    a window is one gather. num_samples: K, where actions are continuous."""
     players, actions = spec.num_players, spec.num_actions
     widths = {
-        "to_play": 1, "action": 1, "reward": players, "terminated": 1, "truncated": 1, "policy": actions,
-        "root_value": players, "final_value": players, "trainable": 1, "explored": 1, "legal": actions,
+        "to_play": 1, "action": 1, "reward": players, "terminated": 1, "truncated": 1,
+        "policy": actions if spec.box is None else num_samples, "root_value": players, "final_value": players,
+        "trainable": 1, "explored": 1, "legal": actions,
     }  # fmt: skip
+    if spec.box is not None:
+        size = spec.box.num_dimensions
+        widths |= {"point": size, "samples": num_samples * size}
     ends = torch.tensor(list(widths.values())).cumsum(0).tolist()
     return {name: slice(end - widths[name], end) for name, end in zip(widths, ends, strict=True)}
 
@@ -80,12 +88,14 @@ def copies_field(spec: GameSpec) -> str:
     return "picture_copies" if spec.observation.kind in PICTURES else "wrapped_copies"
 
 
-def ring_length(spec: GameSpec, copies: int, config: ReplayConfig, window: int, state_bytes: int = 0) -> int:
+def ring_length(
+    spec: GameSpec, copies: int, config: ReplayConfig, window: int, state_bytes: int = 0, num_samples: int = 0
+) -> int:
     """Time steps of `copies` copies that the configuration keeps; ValueError where that is less than a window.
 
-    state_bytes: of the packed state that is kept of every step.
+    state_bytes: of the packed state that is kept of every step. num_samples: as in `row_fields`.
     """
-    width = next(reversed(row_fields(spec).values())).stop
+    width = next(reversed(row_fields(spec, num_samples).values())).stop
     shown = torch.Size(spec.observation.shape).numel() * spec.observation.dtype.itemsize
     step_bytes = shown + 4 * width + 4 + state_bytes
     length = min(config.max_steps, config.max_bytes // step_bytes) // copies
@@ -102,14 +112,16 @@ class ReplayBuffer:
     """See the module's text. All tensors live on the CPU."""
 
     def __init__(
-        self, spec: GameSpec, copies: int, config: ReplayConfig, window: int, rules: ExactRules | None = None
+        self, spec: GameSpec, copies: int, config: ReplayConfig, window: int, rules: ExactRules | None = None,
+        num_samples: int = 0,
     ):  # fmt: skip
-        """window: steps of a sample. rules: the states are kept too, packed by them (reanalysis with the rules)."""
+        """window: steps of a sample. rules: the states are kept too, packed by them (reanalysis with the rules).
+        num_samples: K of the searches, looked at where actions are continuous."""
         self.spec, self.copies, self.config, self.window = spec, copies, config, window
         self.rules = rules
         state_bytes = rules.width if rules is not None else 0
-        self.fields = row_fields(spec)
-        self.length = ring_length(spec, copies, config, window, state_bytes)
+        self.fields, self.num_samples = row_fields(spec, num_samples), num_samples
+        self.length = ring_length(spec, copies, config, window, state_bytes, num_samples)
         shape, width = spec.observation.shape, next(reversed(self.fields.values())).stop
         self.observation = torch.zeros(self.length, copies, *shape, dtype=spec.observation.dtype)
         self.rows = torch.zeros(self.length, copies, width)  # [R, C, F]; actions up to 2**24 are exact in float32
@@ -123,15 +135,15 @@ class ReplayBuffer:
         return min(self.num_added, self.length) * self.copies
 
     def add(self, observation: Tensor, trainable: Tensor, state: Tensor | None = None, **step: Tensor) -> None:
-        """Append one step of all copies: every field, [C] or [C, width]; state [C, W] uint8, the packed states before
-        the step, looked at where `rules` were given."""
+        """Append one step of all copies: every field, [C] or [C, width ...]; state [C, W] uint8, the packed states
+        before the step, looked at where `rules` were given."""
         slot = self.num_added % self.length
         self.observation[slot] = observation
         if self.rules is not None:
             assert state is not None, f"{self.spec.name}: this buffer keeps states and was given none"
             self.state[slot] = state
         parts = {**step, "trainable": trainable}
-        columns = [parts[name] if parts[name].dim() == 2 else parts[name][:, None] for name in self.fields]
+        columns = [parts[name].reshape(self.copies, -1) for name in self.fields]
         torch.cat([column.to(torch.float32) for column in columns], 1, out=self.rows[slot])
         # New steps are as likely as the most surprising old one, until they have been seen.
         self.mass[slot] = trainable * self.largest_mass
@@ -200,6 +212,8 @@ class ReplayBuffer:
             index=flat,
             weight=weight,
             age=(self.num_added - 1 - time) % self.length,
+            point=part.get("point"),
+            samples=part["samples"].unflatten(-1, (self.num_samples, -1)) if "samples" in part else None,
         )
 
     def read(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -217,12 +231,15 @@ class ReplayBuffer:
         seats = self.rows.view(-1, self.rows.shape[2])[index][..., self.fields["to_play"]][..., 0]
         return self.observation.flatten(0, 1)[index], seats.long()
 
-    def write_(self, index: Tensor, policy: Tensor, root_value: Tensor) -> None:
-        """New targets at flat positions [N]: policy [N, A], root_value [N, P]."""
+    def write_(self, index: Tensor, policy: Tensor, root_value: Tensor, samples: Tensor | None = None) -> None:
+        """New targets at flat positions [N]: policy [N, A], root_value [N, P]; where actions are continuous policy
+        [N, K] over samples [N, K, D]."""
         # numpy, because it writes one row after the other: of two equal positions the later one always wins.
         rows = self.rows.view(-1, self.rows.shape[2]).numpy()
         rows[index.numpy(), self.fields["policy"]] = policy.numpy()
         rows[index.numpy(), self.fields["root_value"]] = root_value.numpy()
+        if samples is not None:
+            rows[index.numpy(), self.fields["samples"]] = samples.flatten(1).numpy()
 
     def set_priority_(self, index: Tensor, priority: Tensor) -> None:
         """priority [N] >= 0 for flat positions [N]."""

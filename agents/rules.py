@@ -132,6 +132,8 @@ def no_exact_rules(spec: GameSpec, native: NativeGame | None) -> str | None:
     if spec.stochastic or not spec.perfect_information:
         what = "chance" if spec.stochastic else "hidden information"
         return f"game {spec.name} has {what}: a search with its rules would see what a player cannot know"
+    if spec.box is not None:
+        return f"game {spec.name} has continuous actions, which a search with exact rules does not sample"
     return None
 
 

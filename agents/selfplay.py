@@ -1,6 +1,7 @@
 """Self-play: all copies of all active games in one mixed batch, one search a step.
 
-Shape legend: B rows of all games, C copies of one game, A actions of the widest game.
+Shape legend: B rows of all games, C copies of one game, A actions of the widest game; where actions are continuous K
+samples of a search, of D numbers.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor
 from agents.acting import Query, SearchConfig, ValueScales
 from agents.alphazero import ExactRules, Found, States, prepare_games
 from agents.bounds import at_least, at_most
+from agents.continuous import to_game
 from agents.encoders import label_seed
 from agents.network import MultiGameNetwork, pad_last
 from agents.novelty import Novelty
@@ -36,27 +38,21 @@ class SelfPlayConfig:
     foresee in pictures (`learner.consistency_loss`) makes it safe to learn more from each."""
     random_plies: int = 8
     """Episodes begin with 0 to this many uniformly random moves, which are no targets: they bring variety."""
-    explore: float = 0.0
-    """Share of later moves that are uniformly random, too. The search's policy of the position is a target all the
-    same; value targets sum no rewards across such a move."""
+    explore: float = 0.3
+    """Share of later moves that are uniformly random, too, in some copies: they show what no good policy meets any
+    more. The search's policy of the position is a target all the same; value targets sum no rewards across such a
+    move."""
+    explore_share: float = 0.25
+    """Share of the copies that make such moves: the last ones, while the first are greedy (`greedy_share`)."""
     greedy_share: float = 0.5
     """Share of the copies that play the best move of the search's policy, without noise: they reach positions that
     noise keeps the others from."""
 
     def __post_init__(self) -> None:
-        at_least(
-            "selfplay", self, copies=1, wrapped_copies=1, picture_copies=1, random_plies=0, explore=0, greedy_share=0
-        )
-        at_most(
-            "selfplay",
-            self,
-            copies=10**6,
-            wrapped_copies=10**6,
-            picture_copies=10**6,
-            random_plies=10**6,
-            explore=1,
-            greedy_share=1,
-        )
+        counts = ("copies", "wrapped_copies", "picture_copies")
+        shares = dict.fromkeys(("explore", "explore_share", "greedy_share"), 0)
+        at_least("selfplay", self, **dict.fromkeys(counts, 1), **shares, random_plies=0)
+        at_most("selfplay", self, **dict.fromkeys((*counts, "random_plies"), 10**6), **dict.fromkeys(shares, 1))
 
     def copies_of(self, spec: GameSpec) -> int:
         """How many copies of this game are played at once."""
@@ -173,18 +169,21 @@ def finish_step(
     for name, collector in step.collectors.items():
         rows = slice(first, first + collector.environment.num_copies)
         first = rows.stop
-        actions = collector.spec.num_actions
+        samples = result.samples.get(name)
+        actions = collector.spec.num_actions if samples is None else samples.shape[1]
         scales.update(name, result.q_values[rows, :actions], result.visits[rows, :actions])
         ended[name] = _play(
             network, collector, buffers[name], result.action[rows], result.policy_target[rows, :actions],
-            result.root_value[rows, : collector.spec.num_players], step.states[name],
+            result.root_value[rows, : collector.spec.num_players], step.states[name], samples,
         )  # fmt: skip
     return ended
 
 
 def _play(network: MultiGameNetwork, collector: Collector, buffer: ReplayBuffer, action: Tensor, policy: Tensor,
-          value: Tensor, states: States | None) -> EndedEpisodes:  # fmt: skip
-    """Play `action` [C] (a random move in openings), store the step, begin what ended anew."""
+          value: Tensor, states: States | None, samples: Tensor | None = None) -> EndedEpisodes:  # fmt: skip
+    """Play `action` [C] (a random move in openings), store the step, begin what ended anew.
+
+    samples [C, K, D]: what the actions' numbers mean, and the policy is about, where actions are continuous."""
     before, opening = collector.timestep, collector.opening > 0
     greedy = round(collector.config.greedy_share * len(action))
     if greedy:
@@ -194,12 +193,21 @@ def _play(network: MultiGameNetwork, collector: Collector, buffer: ReplayBuffer,
         action, strayed = collector.novelty.play(before.observation, before.legal, action, policy)
     if collector.config.explore:
         drawn = torch.rand(len(opening), generator=collector.generator) < collector.config.explore
+        drawn[: len(drawn) - round(collector.config.explore_share * len(drawn))] = False
     explored = (strayed | drawn) & ~opening
     at_random = opening | drawn
-    if bool(at_random.any()):
+    point = None
+    if samples is not None:
+        point = _point(collector, samples[torch.arange(len(action)), action], at_random)
+        action = torch.zeros_like(action)
+    elif bool(at_random.any()):
         random = torch.multinomial(before.legal.float(), 1, generator=collector.generator)[:, 0]
         action = torch.where(at_random, random, action)
-    after = collector.environment.step(action)
+    played = action
+    if point is not None:
+        assert collector.spec.box is not None, "only games with continuous actions have samples"
+        played = to_game(collector.spec.box, point)
+    after = collector.environment.step(played)
     ended = after.terminated | after.truncated
     buffer.add(
         observation=before.observation,
@@ -215,6 +223,7 @@ def _play(network: MultiGameNetwork, collector: Collector, buffer: ReplayBuffer,
         trainable=~opening,
         explored=explored,
         state=states.packed if states is not None else None,
+        **({"point": point, "samples": samples} if point is not None and samples is not None else {}),
     )
     collector.timestep = after
     collector.num_steps += 1
@@ -228,6 +237,14 @@ def _play(network: MultiGameNetwork, collector: Collector, buffer: ReplayBuffer,
     if bool(ended.any()):
         collector.opening = torch.where(ended, collector._draw_openings(len(ended)), collector.opening)
     return episodes
+
+
+def _point(collector: Collector, point: Tensor, at_random: Tensor) -> Tensor:
+    """[C, D] what is played of the unit box: point [C, D], but any where at_random [C]."""
+    if not bool(at_random.any()):
+        return point
+    random = 2 * torch.rand(point.shape, generator=collector.generator) - 1
+    return torch.where(at_random[:, None], random, point)
 
 
 @torch.inference_mode()

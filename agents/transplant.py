@@ -1,8 +1,8 @@
 """First weights of a network of one game, taken from a network that other games trained.
 
 What games share is taken over: trunk, heads, the encoder of the game's kind of observation, the rows of actions whose
-keys the other network knows. What is the game's own (planes or a first layer of its own, new actions) begins as always;
-its embedding begins as the mean of those of the other network's games, which says "some game" and adds no noise.
+keys the other network knows. What is the game's own (planes or a first layer, new actions, a box of actions) begins as
+always; its embedding begins as the mean of those of the other network's games, which says "some game" without noise.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from agents.encoders import BOARD_PLANES, GridEncoder, PixelEncoder, PlaceReadou
 from agents.network import ACTION_BLOCK, CORE_PLAYERS, MultiGameNetwork, num_values
 from envs.game import GameSpec, ObservationKind
 
-_OWN = re.compile(r"game_embedding\.|encoders\.by_kind\.[^.]+\.(own_weight|first|center_|spread_)")
+_OWN = re.compile(r"game_embedding\.|boxes\.|encoders\.by_kind\.[^.]+\.(own_weight|first|center_|spread_)")
 _BY_ACTION = re.compile(r"core\.(weight|bias)$|policy_blocks\.|action_blocks\.")
 
 
@@ -96,6 +96,8 @@ def undefined_zero_shot(source: MultiGameNetwork, spec: GameSpec) -> str | None:
                 return f"{new} of its {height * width} cells lie outside every board that was trained"
     if spec.action_tokens and "shared" not in source.command_encoders:
         return "its actions are commands that vary, and no game that was trained has such"
+    if spec.box is not None:
+        return "its actions are continuous: what is said of them and the head of their policy are its own"
     keys = () if spec.action_tokens else spec.keys()
     unknown = [key for key in keys if key not in source.action_index]
     if unknown:

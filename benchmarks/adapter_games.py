@@ -41,7 +41,7 @@ def speed(game: Game, copies: int, seconds: float) -> int:
     now = environment.reset()
     steps, begin = 0, time.process_time()
     while time.process_time() - begin < seconds:
-        now = environment.step(random_move(now.legal, random))
+        now = environment.step(random_move(environment.spec, now.legal, random))
         steps += 1
     rate = steps * copies / (time.process_time() - begin)
     environment.close()

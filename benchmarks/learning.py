@@ -243,6 +243,17 @@ def newest_time(run: Path) -> dict[str, float]:
     return {"seconds": newest["time"]["seconds"], "evaluating": newest["time"]["evaluating"]}
 
 
+def processor_ticks() -> tuple[int, int]:
+    """(used, stolen) by all of the machine since it began: what ran, and what the host of a virtual machine kept from
+    it (man 5 proc_stat); (0, 0) where the system does not say."""
+    path = Path("/proc/stat")
+    words = path.read_text().split("\n", 1)[0].split() if path.exists() else []
+    if len(words) < 9:
+        return 0, 0
+    user, nice, system, _, _, interrupt, soft, stolen = map(int, words[1:9])
+    return user + nice + system + interrupt + soft, stolen
+
+
 def run_one(
     experiment: Experiment,
     seed: int,
@@ -268,7 +279,9 @@ def run_one(
         net = start + spent["seconds"] - spent["evaluating"]
         return net > deadline(experiment, {"curve": curve_of(folder, start)})
 
+    used, stolen = processor_ticks()
     ended = processes.run(train, code, over)
+    used, stolen = (after - before for after, before in zip(processor_ticks(), (used, stolen), strict=True))
     start, spent = start_of(folder, began), newest_time(folder)
     curve = curve_of(folder, start)
     metrics = read_stream(folder, "metrics")[-1:] + read_stream(folder, "evaluation")[-1:]
@@ -280,7 +293,8 @@ def run_one(
         "process_seconds": ended.seconds, "warm_up_seconds": warm, "evaluation_seconds": spent["evaluating"],
         "start_seconds": start,
         "net_seconds": start + spent["seconds"] - spent["evaluating"],
-        "cpu_seconds": ended.cpu_seconds, "peak_mib": ended.peak_mib, "curve": curve, "judged": None,
+        "cpu_seconds": ended.cpu_seconds, "stolen": stolen / max(1, used + stolen),
+        "peak_mib": ended.peak_mib, "curve": curve, "judged": None,
     }  # fmt: skip
     if record["status"] == "failed":
         return record | {"error": _tail(ended)}
@@ -335,6 +349,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-warm-up", action="store_true", help="compile within the runs")
     parser.add_argument("--keep", action="store_true", help="keep the checkpoints of the runs")
     parser.add_argument("--again", action="store_true", help="run once more what failed")
+    parser.add_argument(
+        "--again-stolen", type=float, default=1.0, metavar="SHARE",
+        help="run once more where the host kept more than SHARE of the processor from this machine, met or not",
+    )  # fmt: skip
     parser.add_argument("--results", type=Path, default=ROOT / "runs" / "learning" / "results.jsonl")
     parser.add_argument("--report", metavar="NAME", help="write benchmarks/results/DATE-learning-NAME.md and stop")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder of reports")
@@ -375,8 +393,9 @@ def seeds_of(text: str) -> list[int]:
 def missing(args: argparse.Namespace) -> list[tuple[Experiment, int]]:
     """What was asked for and is not in the results file yet."""
     done = set()
-    for record in read_results(args.results):
-        if not (args.again and record["status"] == "failed"):
+    for record in {tuple(record["key"]): record for record in read_results(args.results)}.values():
+        disturbed = record.get("stolen", 0.0) > args.again_stolen
+        if not disturbed and not (args.again and record["status"] == "failed"):
             name, seed, commit, settings = record["key"]
             done.add((name, seed, None if args.any_commit else commit, settings))
     todo = []

@@ -31,6 +31,21 @@ def newest(results: Sequence[Record], chosen: Sequence[Experiment]) -> list[Pair
     return pairs
 
 
+def repeated(pairs: Sequence[Pair], results: Sequence[Record]) -> list[str]:
+    """A sentence for every earlier record that a later one with the same key stands for."""
+    last = {tuple(record["key"]): (experiment, record) for experiment, record in pairs}
+    lines = []
+    for record in results:
+        experiment, newer = last.get(tuple(record["key"]), (None, None))
+        if experiment is not None and record is not newer:
+            share = f"{100 * record['stolen']:.0f} % stolen" if "stolen" in record else "stolen share not recorded"
+            met = judged(experiment, record).met
+            lines.append(f"Repeated: {experiment.name} seed {record['key'][1]}, {record['date']}, {share}: "
+                         f"{'not judged' if met is None else 'met' if met else 'missed'} "
+                         f"after {record['net_seconds']:.0f} s, {record['updates']} updates")  # fmt: skip
+    return lines
+
+
 def shown(value: Any, digits: int = 0) -> str:
     """A number of a table; a dash for None."""
     return "–" if value is None else f"{value:,.{digits}f}" if isinstance(value, float | int) else str(value)
@@ -86,14 +101,18 @@ def run_rows(pairs: Sequence[Pair]) -> list[list[str]]:
             " ".join(scores) or "–", shown(record["start_seconds"], 1), shown(record["net_seconds"], 1),
             shown(record["evaluation_seconds"], 1),
             shown(record["process_seconds"], 1), shown(record["warm_up_seconds"], 1), shown(record["env_steps"]),
-            shown(record["updates"]), shown(record["peak_mib"]), str(record["jobs"]), verdict.note.replace("|", "/"),
+            shown(record["updates"]), shown(record["peak_mib"]),
+            str(record["jobs"]),
+            shown(100 * record["stolen"]) if "stolen" in record else "–",
+            verdict.note.replace("|", "/"),
         ])  # fmt: skip
     return rows
 
 
 RUN_HEAD = (
     "experiment", "seed", "commit", "met", "s to the rule", "steps to it", "updates to it", "score at the end",
-    "start s", "net s", "evaluating s", "process s", "warm-up s", "steps", "updates", "peak MiB", "jobs", "note",
+    "start s", "net s", "evaluating s", "process s", "warm-up s", "steps", "updates", "peak MiB", "jobs",
+    "stolen %", "note",
 )  # fmt: skip
 SUMMARY_HEAD = (
     "experiment", "commit", "seeds that met it", "needed", "target", "limit s", "median s", "longest s",
@@ -195,8 +214,10 @@ def report(chosen: Sequence[Experiment], results: Sequence[Record], name: str, c
     lines += [
         "- Seconds count from the beginning of the process (start: Python, imports, checks) and leave out short",
         "  evaluations, which stand beside them, and the judgement after training. Warm-up: a whole process with three",
-        "  updates before the first run, which leaves compiled kernels on the disk.",
+        "  updates before the first run, which leaves compiled kernels on the disk. Stolen: the share of the processor",
+        "  time wanted that the host of a virtual machine gave to others.",
     ]
+    lines += [f"- {line}" for line in repeated(pairs, results)]
     if any(record["jobs"] > 1 for _, record in pairs):
         lines.append("- With jobs 2, two runs with one thread each shared the machine: their times do not count.")
     lines.append("")

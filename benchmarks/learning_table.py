@@ -55,6 +55,10 @@ TARGETS = (
         "lunarlander", ("LunarLander-v3",), ("LunarLander-v3 return >= 200",), reached, limit=1200, stop=True,
         updates=100_000, settings=_every(1000, 50), seeds=3, need=3,
     ),
+    Experiment(  # continuous actions; a good policy loses about 150
+        "pendulum", ("Pendulum-v1",), ("Pendulum-v1 return >= -200",), at_end, limit=600, updates=5_000,
+        settings=_every(500, 20), seeds=3, need=3,
+    ),
     Experiment(
         "connect_four", ("connect_four",), ("connect_four win against tactician2 >= 0.95",), at_end, limit=600,
         updates=12_000, settings=_every(500, 200), seeds=3, need=3, episodes=1000,

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from envs.game import GameSpec, ObservationKind, ObservationSpec
+from envs.game import Box, GameSpec, ObservationKind, ObservationSpec
 from envs.wrapped import CopiesEnvironment
 
 SCREEN = 84  # larger pictures are shrunk to this square by area averages
@@ -31,6 +31,7 @@ class View:
 
     observation: ObservationSpec
     num_actions: int
+    box: Box | None  # of every seat's actions
     legal: np.ndarray  # [P, A] bool: the actions that a seat has at all
     first_action: np.ndarray  # [P] int64: the environment's number of a seat's action 0
     seats: int  # planes or entries that tell the seat; 0: none
@@ -45,26 +46,34 @@ def describe(
     """The view of an AEC environment.
 
     seats: show the mover which seat it has (agents with spaces of their own are always shown it). flat: grids as
-    vectors. Raises ValueError for action spaces that are not Discrete and for observations that no encoder reads.
+    vectors. Raises ValueError for action spaces that are neither Discrete nor all the same bounded box, and for
+    observations that no encoder reads.
     """
     agents = list(made.possible_agents)
     actions = [made.action_space(agent) for agent in agents]
+    box, first = Box.of(actions[0]), actions[0]
     for agent, space in zip(agents, actions):
-        if not hasattr(space, "n"):
+        if box is not None and (Box.of(space) != box or space.shape != first.shape):
             raise ValueError(
-                f"{name}: the actions of {agent} are {space}; only Discrete actions can be played so far: wrap it in a "
-                "file of your own that offers a Discrete choice; real numbers as actions would need agents that use "
-                "search.sampled"
+                f"{name}: the actions of {agents[0]} are {first}, those of {agent} are {space}; boxes of actions must "
+                "be the same for all agents"
             )
-    num_actions = max(int(space.n) for space in actions)
+        if box is None and not hasattr(space, "n"):
+            raise ValueError(
+                f"{name}: the actions of {agent} are {space}; Discrete actions and a bounded Box of real numbers can "
+                "be played: wrap it in a file of your own that offers one of these"
+            )
+    sizes = [1 if box is not None else int(space.n) for space in actions]
+    num_actions = max(sizes)
     spaces = [_seen(made.observation_space(agent)) for agent in agents]
-    shown = seats or any(space.shape != spaces[0].shape for space in spaces) or len({int(s.n) for s in actions}) > 1
+    shown = seats or any(space.shape != spaces[0].shape for space in spaces) or len(set(sizes)) > 1
     count = len(agents) if shown else 0
     read, observation = _reader(spaces, name, flat, count)
     return View(
         observation,
         num_actions,
-        np.array([np.arange(num_actions) < int(space.n) for space in actions]),
+        box,
+        np.array([np.arange(num_actions) < size for size in sizes]),
         np.array([int(getattr(space, "start", 0)) for space in actions]),
         count,
         read,
@@ -148,10 +157,14 @@ class AecEnvironment(CopiesEnvironment):
         self._envs[copy].reset(seed=seed)
         self._show_copy(copy)
 
-    def play_copy(self, copy: int, action: int) -> tuple[Any, bool, bool]:
+    def play_copy(self, copy: int, action: Any) -> tuple[Any, bool, bool]:
         """One move of the agent whose turn it is."""
         env = self._envs[copy]
-        env.step(action + int(self._view.first_action[self.to_play[copy]]))
+        if self._view.box is None:
+            env.step(action + int(self._view.first_action[self.to_play[copy]]))
+        else:
+            space = env.action_space(env.agent_selection)
+            env.step(action.reshape(space.shape).astype(space.dtype))
         reward = np.zeros(self.spec.num_players, np.float32)
         for agent, value in env.rewards.items():
             reward[self._seat[agent]] = value

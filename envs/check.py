@@ -18,6 +18,7 @@ CHECKS: dict[str, Callable[[Trial], Iterator[Finding]]] = {
     "shapes and types": contract.shapes,
     "legal moves": contract_boards.masks,
     "commands": contract.commands,
+    "box of actions": contract.box,
     "ends and length": contract.ends,
     "reward range and sum": contract.rewards,
     "reward goes to seats": contract_boards.reward_seats,

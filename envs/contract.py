@@ -102,6 +102,22 @@ def commands(trial: Trial) -> Iterator[Finding]:
                 return
 
 
+def box(trial: Trial) -> Iterator[Finding]:
+    """Every point of the box can be played, and it matters which."""
+    spec = trial.spec
+    if spec.box is None:
+        raise Skip("only for games with continuous actions (box)")
+    plays = []
+    for place in (0.0, 0.5, 1.0):
+        environment = trial.environment(trial.num_copies)
+        action = spec.box.at(torch.full((trial.num_copies, spec.box.num_dimensions), place))
+        plays.append(trial.run(environment, [action] * min(trial.num_moves, 20)))
+        environment.close()
+    if not any(True for other in plays[1:] for _ in differences(plays[0], other, "", "")):
+        problem = "lower bounds, middle and upper bounds of the box all led to the same"
+        yield Finding(problem, "Play the action that is given, [B, D] in the units of the box", broken=False)
+
+
 def ends(trial: Trial) -> Iterator[Finding]:
     """Never both ends at once; a game of a stated length keeps to it."""
     length = torch.zeros(trial.num_copies, dtype=torch.int64)
@@ -220,7 +236,7 @@ def determinism(trial: Trial) -> Iterator[Finding]:
     random = np.random.default_rng(trial.seed + 1)
 
     def meddle() -> None:
-        state[0] = other.step(random_move(state[0].legal, random))
+        state[0] = other.step(random_move(trial.spec, state[0].legal, random))
 
     among = trial.run(environment, trial.play.actions, meddle)
     environment.close()
@@ -296,7 +312,7 @@ def chance(trial: Trial) -> Iterator[Finding]:
     state, random = rules.initial(torch.as_tensor(seeds)), np.random.default_rng(trial.seed)
     expected, variance, seen = (torch.zeros(spec.num_outcomes, dtype=torch.float64) for _ in range(3))
     for step in range(min(trial.num_moves, CHANCE_MOVES)):
-        action = random_move(rules.legal(state), random)
+        action = random_move(spec, rules.legal(state), random)
         kept = clone(dict(state._asdict()))
         played, after = rules.play(state, action), rules.decide(state, action)
         if not equal(kept, dict(state._asdict())):

@@ -1,13 +1,14 @@
 """What a game is: its description, what a step returns, and the two ways to write one.
 
 Shape legend (the whole code base uses it): B batch (copies of a game), A actions, P players, C H W planes
-and board, S symmetries.
+and board, S symmetries, D numbers of a continuous action.
 
 Conventions, stated once:
   * A mask is True where an action is legal.
   * `observation` is seen by the player to move ("mine", "theirs"), never by a fixed seat.
   * `reward[b, p]` is what seat p received for the move that was just played, before any discount.
   * `terminated` ends the game by its rules; `truncated` ends it by a limit, and its value goes on.
+  * An action is a number, int64; where actions are continuous (`GameSpec.box`) it is a row of D numbers, float32.
 """
 
 from __future__ import annotations
@@ -45,6 +46,50 @@ class ObservationSpec:
 
 
 @dataclasses.dataclass(frozen=True)
+class Box:
+    """Continuous actions: D numbers, each between two bounds, in the game's own units."""
+
+    low: tuple[float, ...]  # [D]
+    high: tuple[float, ...]  # [D], above `low`
+
+    def __post_init__(self) -> None:
+        pairs = tuple(zip(self.low, self.high, strict=False))
+        if not pairs or len(self.low) != len(self.high) or any(not -1e30 < low < high < 1e30 for low, high in pairs):
+            raise ValueError(
+                f"a box of actions needs as many finite lower as upper bounds, each below its upper one; found "
+                f"{self.low} and {self.high}"
+            )
+
+    @property
+    def num_dimensions(self) -> int:
+        """D."""
+        return len(self.low)
+
+    @staticmethod
+    def of(space: Any) -> Box | None:
+        """The box of a Gymnasium space of bounded real numbers of any shape, flattened; None for other spaces."""
+        low, high = (np.ravel(getattr(space, bound, np.nan)).astype(np.float64) for bound in ("low", "high"))
+        real = np.issubdtype(getattr(space, "dtype", None) or np.bool_, np.floating)
+        if not real or not len(low) or not (np.isfinite(low) & np.isfinite(high) & (low < high)).all():
+            return None
+        return Box(tuple(low.tolist()), tuple(high.tolist()))
+
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """Lower and upper bounds, [D] float32 each."""
+        return torch.tensor(self.low, dtype=torch.float32), torch.tensor(self.high, dtype=torch.float32)
+
+    def at(self, share: Tensor) -> Tensor:
+        """[..., D] float32 actions: share [..., D], 0 at the lower bounds and 1 at the upper ones."""
+        low, high = self.bounds()
+        return torch.minimum(torch.maximum(low + share.float() * (high - low), low), high)
+
+    def contains(self, action: Tensor) -> Tensor:
+        """[...] bool: which of the actions [..., D] lie in the box, bounds included."""
+        low, high = self.bounds()
+        return ((action >= low) & (action <= high)).all(-1)
+
+
+@dataclasses.dataclass(frozen=True)
 class GameSpec:
     """Everything that the rest of the program may know about a game without playing it."""
 
@@ -68,6 +113,8 @@ class GameSpec:
     """T: the actions are commands that vary from position to position. The observation (tokens) then ends with A * T
     tokens: what each action says here, T for each, padding alone for one that there is not (`commands`). No action
     means the same everywhere. 0: action a is always the same action."""
+    box: Box | None = None
+    """The actions are the points of a box. num_actions is then 1, and masks are [B, 1], always True."""
     symmetries: Symmetries | None = None
     solvable: bool = False  # small enough that `envs.solver` enumerates every position
     native: bool = False  # rules are pure functions on tensors
@@ -94,6 +141,17 @@ class GameSpec:
             )
         if self.action_tokens:
             self._check_commands()
+        if self.box is not None:
+            self._check_box()
+
+    def _check_box(self) -> None:
+        if self.num_actions != 1:
+            raise ValueError(f"{self.name}: with a box of actions num_actions is 1, found {self.num_actions}")
+        given = {"action_keys": self.action_keys, "action_tokens": self.action_tokens, "symmetries": self.symmetries,
+                 "solvable": self.solvable, "num_outcomes": self.num_outcomes}  # fmt: skip
+        wrong = [name for name, value in given.items() if value]
+        if wrong:
+            raise ValueError(f"{self.name}: leave {', '.join(wrong)} out where actions are continuous (box)")
 
     def _check_commands(self) -> None:
         shape, tail = self.observation.shape, self.num_actions * self.action_tokens
@@ -140,11 +198,18 @@ def cell_keys(height: int, width: int) -> tuple[str, ...]:
     return tuple(f"cell {row} {column}" for row in range(height) for column in range(width))
 
 
+def any_action(spec: GameSpec, legal: Tensor) -> Tensor:
+    """One legal action a row, always the same: [B] int64 of legal [B, A], or the middle of the box, [B, D] float32."""
+    if spec.box is None:
+        return legal.long().argmax(1)
+    return spec.box.at(torch.full((len(legal), spec.box.num_dimensions), 0.5))
+
+
 class Timestep(NamedTuple):
     """What B copies show after a reset or a step. Copies that ended have already begun their next episode."""
 
     observation: Tensor  # [B, *shape] of the spec's dtype, seen by the player to move
-    legal: Tensor  # [B, A] bool
+    legal: Tensor  # [B, A] bool; [B, 1] where actions are continuous
     to_play: Tensor  # [B] int64, the seat to move
     reward: Tensor  # [B, P] float32, for the move just played (zeros after a reset)
     terminated: Tensor  # [B] bool: the episode ended by the rules
@@ -187,7 +252,7 @@ class NativeGame(Protocol):
         ...
 
     def play(self, state: Any, action: Tensor) -> Playable:
-        """Play `action` [B] int64 in each position. Legality is the caller's business."""
+        """Play `action` [B] int64, or [B, D] float32 of a box, in each position. Legality is the caller's business."""
         ...
 
 
@@ -233,7 +298,8 @@ class Environment(Protocol):
         ...
 
     def step(self, action: Tensor) -> Timestep:
-        """Play `action` [B] int64 (CPU); copies whose episode ends begin the next one at once."""
+        """Play `action` [B] int64, or [B, D] float32 of a box (CPU); copies whose episode ends begin the next one at
+        once."""
         ...
 
     def state_dict(self) -> dict[str, Any]:

@@ -26,7 +26,8 @@ _LONGEST = 200  # moves of a recorded game that does not say how long it lasts
 _NUMBERS = 1024  # values of an observation that are written out; of larger ones a hash
 
 
-Chooser = Callable[[list[int]], int | None]  # the legal moves -> one of them, or None to stop
+Move = int | list[float]  # D numbers where actions are continuous
+Chooser = Callable[[list[int]], Move | None]  # the legal moves -> one of them, or None to stop
 
 
 class _Shown(NamedTuple):
@@ -62,7 +63,7 @@ def record(game: Game, num_games: int = 3, enough: int = 150) -> dict[str, Any]:
         random = np.random.default_rng(seed)
         actions, shown = [], None
         player = _player(game, seed)
-        for shown in player(lambda legal, random=random: int(random.choice(legal))):
+        for shown in player(lambda legal, random=random: _random_move(game, legal, random)):
             if shown[1] is not None:
                 actions.append(shown[1])
             if len(actions) >= (game.spec.max_length or _LONGEST):
@@ -71,7 +72,12 @@ def record(game: Game, num_games: int = 3, enough: int = 150) -> dict[str, Any]:
     return {"game": game.spec.name, "version": game.spec.version, "games": games}
 
 
-def play(game: Game, seed: int, actions: list[int]) -> dict[str, Any]:
+def _random_move(game: Game, legal: list[int], random: np.random.Generator) -> Move:
+    box = game.spec.box
+    return int(random.choice(legal)) if box is None else box.at(torch.from_numpy(random.random(len(box.low)))).tolist()
+
+
+def play(game: Game, seed: int, actions: list[Move]) -> dict[str, Any]:
     """Every position of one game, as JSON values."""
     left = iter(actions)
     positions = []
@@ -113,13 +119,13 @@ def differences(game: Game, path: Path) -> Iterator[tuple[str, int | None]]:
             return
 
 
-def _player(game: Game, seed: int) -> Callable[[Chooser], Iterator[tuple[_Shown, int | None]]]:
+def _player(game: Game, seed: int) -> Callable[[Chooser], Iterator[tuple[_Shown, Move | None]]]:
     """A function that plays one game with moves of a chooser, and yields (position, the move that led there)."""
     rules = game.native
     return lambda choose: _native(rules, seed, choose) if rules is not None else _wrapped(game, seed, choose)
 
 
-def _native(rules: NativeGame, seed: int, choose: Chooser) -> Iterator[tuple[_Shown, int | None]]:
+def _native(rules: NativeGame, seed: int, choose: Chooser) -> Iterator[tuple[_Shown, Move | None]]:
     state, action, over = rules.initial(torch.tensor([seed])), None, False
     reward = [0.0] * rules.spec.num_players
     while True:
@@ -129,11 +135,11 @@ def _native(rules: NativeGame, seed: int, choose: Chooser) -> Iterator[tuple[_Sh
         action = None if over else choose(legal)
         if action is None:
             return
-        played = rules.play(state, torch.tensor([action]))
+        played = rules.play(state, torch.tensor([action]))  # [1] int64, or [1, D] float32
         state, reward, over = played.state, (played.reward[0] + 0.0).tolist(), bool(played.terminated[0])
 
 
-def _wrapped(game: Game, seed: int, choose: Chooser) -> Iterator[tuple[_Shown, int | None]]:
+def _wrapped(game: Game, seed: int, choose: Chooser) -> Iterator[tuple[_Shown, Move | None]]:
     """The same through an environment; after the end no moves are shown, for the next episode has begun."""
     environment = game.environment(1, 0)
     try:

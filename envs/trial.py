@@ -46,7 +46,7 @@ class Play(NamedTuple):
     """What an environment showed while it was played: T moves of B copies."""
 
     shown: list[Timestep]  # T + 1
-    actions: list[Tensor]  # T of [B] int64
+    actions: list[Tensor]  # T of [B] int64, or of [B, D] float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Trial:
         well_formed(self.spec, shown[0], environment.num_copies, 0)
         played: list[Tensor] = []
         for move in range(self.num_moves if actions is None else len(actions)):
-            action = random_move(shown[-1].legal, random) if actions is None else actions[move]
+            action = random_move(self.spec, shown[-1].legal, random) if actions is None else actions[move]
             if meddle is not None:
                 meddle()
             shown.append(guard(functools.partial(environment.step, action), f"step({action.tolist()})", move))
@@ -106,8 +106,10 @@ class Trial:
                 yield step, copy, self.play.shown[step - 1], self.play.shown[step]
 
 
-def random_move(legal: Tensor, random: np.random.Generator) -> Tensor:
-    """One legal action a row, each as likely as the others: legal [B, A] bool -> [B] int64."""
+def random_move(spec: GameSpec, legal: Tensor, random: np.random.Generator) -> Tensor:
+    """One legal action a row, each as likely as the others: legal [B, A] bool -> [B] int64, or [B, D] float32."""
+    if spec.box is not None:
+        return spec.box.at(torch.from_numpy(random.random((len(legal), spec.box.num_dimensions))))
     noise = torch.from_numpy(random.random(tuple(legal.shape)))
     return torch.where(legal, noise, -1.0).argmax(1)
 

@@ -33,7 +33,10 @@ class WrappedEnvironment:
         self._episode = np.zeros(num_copies, np.int64)
         self._seed = np.zeros(num_copies, np.int64)
         self._length = np.zeros(num_copies, np.int64)
-        self._history = np.zeros((num_copies, 64), np.int32)  # actions of the current episodes, grown when full
+        # Actions of the current episodes, grown when full.
+        self._history = np.zeros((num_copies, 64), np.int32)
+        if spec.box is not None:
+            self._history = np.zeros((num_copies, 64, spec.box.num_dimensions), np.float32)
         self._rows = np.arange(num_copies)
         self._no_reward = np.zeros((num_copies, spec.num_players), np.float32)
         self._no = np.zeros(num_copies, np.bool_)
@@ -47,7 +50,8 @@ class WrappedEnvironment:
         raise NotImplementedError
 
     def advance(self, action: np.ndarray, active: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Play action [B] int64; returns reward [B, P] float32, terminated [B] bool, truncated [B] bool.
+        """Play action [B] int64 ([B, D] float32 of a box); returns reward [B, P] float32, terminated [B] bool,
+        truncated [B] bool.
 
         active: [B] bool, None for all. The rest may be left alone or played: they will be begun anew before
         anyone looks at them.
@@ -71,7 +75,8 @@ class WrappedEnvironment:
         return self._show(self._no_reward, self._no, self._no, None)
 
     def step(self, action: Tensor) -> Timestep:
-        """Play `action` [B] int64 (CPU); copies whose episode ends begin the next one at once."""
+        """Play `action` [B] int64, or [B, D] float32 of a box (CPU); copies whose episode ends begin the next one at
+        once."""
         assert self._started, "call reset() or load_state_dict() before step()"
         played = action.numpy()
         reward, terminated, truncated = self.advance(played, None)
@@ -96,7 +101,7 @@ class WrappedEnvironment:
             "episode": torch.tensor(self._episode),
             "seed": torch.tensor(self._seed),
             "length": torch.tensor(self._length),
-            "actions": torch.tensor(np.where(played, self._history[:, :length], 0)),  # [B, longest]
+            "actions": torch.tensor(_where(played, self._history[:, :length])),  # [B, longest], or with D behind
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> Timestep:
@@ -105,7 +110,8 @@ class WrappedEnvironment:
         Histories end together: copy b begins `length[b]` moves before the last one.
         """
         self._episode, self._seed = state["episode"].numpy().copy(), state["seed"].numpy().copy()
-        length, actions = state["length"].numpy(), state["actions"].numpy().astype(np.int64)
+        length, actions = state["length"].numpy(), state["actions"].numpy()
+        actions = actions.astype(np.int64) if self.spec.box is None else actions
         if length.shape != (self.num_copies,):
             raise ValueError(
                 f"{self.spec.name}: the saved state has {len(length)} copies, this environment {self.num_copies}; "
@@ -120,7 +126,7 @@ class WrappedEnvironment:
                 self.begin(starting, self._seed)
             active = longest - length <= move
             column = np.where(active, move - (longest - length), 0)
-            action = np.where(active, actions[self._rows, column], 0)
+            action = _where(active, actions[self._rows, column])
             _, terminated, truncated = self.advance(action, active)
             over = active & (terminated | truncated)
             if over.any():
@@ -159,6 +165,11 @@ class WrappedEnvironment:
         )  # fmt: skip
 
 
+def _where(mask: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    """The actions where `mask`, else 0; actions have the mask's shape, or D behind it."""
+    return np.where(mask.reshape(*mask.shape, *[1] * (actions.ndim - mask.ndim)), actions, actions.dtype.type(0))
+
+
 class CopiesEnvironment(WrappedEnvironment):
     """B Python objects, played one after another.
 
@@ -176,8 +187,9 @@ class CopiesEnvironment(WrappedEnvironment):
         """Start an episode in one copy."""
         raise NotImplementedError
 
-    def play_copy(self, copy: int, action: int) -> tuple[Any, bool, bool]:
-        """Play one move; returns the reward (a number, or P of them), terminated, truncated."""
+    def play_copy(self, copy: int, action: Any) -> tuple[Any, bool, bool]:
+        """Play one move, an int ([D] float32 of a box); returns the reward (a number, or P of them), terminated,
+        truncated."""
         raise NotImplementedError
 
     def begin(self, copies: np.ndarray, seeds: np.ndarray) -> None:
@@ -189,7 +201,7 @@ class CopiesEnvironment(WrappedEnvironment):
         """Play action [B] where active [B]."""
         reward = np.zeros((self.num_copies, self.spec.num_players), np.float32)
         terminated, truncated = np.zeros(self.num_copies, np.bool_), np.zeros(self.num_copies, np.bool_)
-        moves = action.tolist()
+        moves = action.tolist() if self.spec.box is None else action
         for copy in range(self.num_copies) if active is None else np.flatnonzero(active).tolist():
             reward[copy], terminated[copy], truncated[copy] = self.play_copy(copy, moves[copy])
         return reward, terminated, truncated

@@ -80,8 +80,16 @@ def build_parser() -> Parser:
         before = set(subparsers.choices)
         module.add_parser(subparsers)
         for name in set(subparsers.choices) - before:
-            subparsers.choices[name].set_defaults(run_command=module.run)
+            own = subparsers.choices[name]
+            own.set_defaults(run_command=module.run, own_parser=own)
     return parser
+
+
+def _refuse(parser: argparse.ArgumentParser, words: Sequence[str]) -> NoReturn:
+    """Say that a command has no such arguments, and which option was perhaps meant."""
+    options = [option for action in parser._actions for option in action.option_strings]
+    near = [match for word in words if word.startswith("-") for match in difflib.get_close_matches(word, options, n=1)]
+    parser.error(f"unrecognized arguments: {' '.join(words)}" + (f"; did you mean {near[0]}?" if near else ""))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # argparse takes a list of words in one stretch only; settings may stand anywhere among the options.
         settings = [word for word in rest if "=" in word and not word.startswith("-") and "arguments" in args]
         if len(settings) < len(rest):
-            parser.error(f"unrecognized arguments: {' '.join(word for word in rest if word not in settings)}")
+            _refuse(args.own_parser if args.command else parser, [word for word in rest if word not in settings])
         if settings:
             args.arguments = [*args.arguments, *settings]
         if args.version:

@@ -81,8 +81,8 @@ class RunConfig:
     """Same config and seed: the same losses to the bit (see threads)."""
     threads: int = 2
     """Threads. With the mlp trunk and the learned model one of them learns and the others search, and their number
-    changes no result, but where searches are not compiled (three players and more, commands that vary): there, as with
-    other trunks or exact rules, from 3 on results to the bit need the same number."""
+    changes no result, but where searches are not compiled (three players and more, commands that vary, continuous
+    actions): there, as with other trunks or exact rules, from 3 on results to the bit need the same number."""
     goals: list[str] = dataclasses.field(default_factory=list)
     """What the final evaluation must reach, each `GAME MEASURE [against OPPONENT] >= NUMBER` (or <=); measures: return,
     optimal, win, draw, loss, score. They are reported as met or missed."""
@@ -111,5 +111,7 @@ class RunConfig:
         Schedule(self.schedule, self.games)  # refuses times that do not fit the games
         if self.adaptation.budget and (len(self.games) > 1 or not self.monitor.enabled):
             raise ValueError("adaptation.budget is for one game and needs monitor.enabled; see gurgeh adapt")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be from 0 to {2**32 - 1}, found {self.seed}")
         if self.threads < 1:
             raise ValueError(f"threads must be at least 1, found {self.threads}")

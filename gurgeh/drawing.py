@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from rich import box
@@ -238,10 +239,12 @@ class Drawer:
             table.add_row(*row, style="bold" if action == frame.action else "")
         return table
 
-    def _shown(self, frame: Frame, weights: Sequence[float] | None) -> list[int]:
+    def _shown(self, frame: Frame, weights: Sequence[float] | None) -> list[Any]:
         """The likeliest legal moves, in the order of the actions; always the chosen one."""
         assert frame.legal is not None, "the last frame has no moves"
         assert frame.action is not None, "the last frame has no move"
+        if self.spec.box is not None:
+            return [frame.action]
         legal = frame.legal.nonzero()[:, 0].tolist()
         if len(legal) > MOST_MOVES and weights is not None:
             best = sorted(legal, key=lambda action: -weights[action])
@@ -249,9 +252,11 @@ class Drawer:
         return legal[: 2 * MOST_MOVES] if weights is not None else [frame.action]
 
 
-def action_label(spec: GameSpec, action: int, observation: Tensor | None = None) -> str:
-    """What the action says in the position (observation [*shape]) where commands vary, else its key, without the game's
-    name before it, or that it is a command."""
+def action_label(spec: GameSpec, action: Any, observation: Tensor | None = None) -> str:
+    """What the action says in the position (observation [*shape]) where commands vary, the numbers where actions are
+    continuous, else its key, without the game's name before it, or that it is a command."""
+    if spec.box is not None:
+        return " ".join(f"{number:.4g}" for number in action)
     if spec.action_tokens and observation is not None:
         return tokens.decode(spec.commands(observation)[action])
     return spec.keys()[action].removeprefix(f"{spec.name} ").removeprefix("command ")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from agents.player import Decision, Player, StatePlayer
-from envs.game import Game, Timestep, episode_seed
+from envs.game import Game, GameSpec, Timestep, any_action, episode_seed
 from envs.solver import take
 from gurgeh.records import STATISTICS, Episode, fingerprint
 
@@ -105,8 +105,8 @@ def _play_wave(
         for move in range(max_moves):
             decision_seed = torch.as_tensor(episode_seed(seed, index[live.numpy()], DECISIONS + move))
             forced = given[live, move] if move < given.shape[1] else None
-            decision = _decide(players, seating, step, live, state, decision_seed, forced)
-            action = step.legal.long().argmax(1)  # idle copies: anything that is legal
+            decision = _decide(game.spec, players, seating, step, live, state, decision_seed, forced)
+            action = any_action(game.spec, step.legal)  # of idle copies
             action[live] = decision.action
             legal = step.legal[live].numpy()
             step = environment.step(action)
@@ -134,6 +134,7 @@ def _given(openings: Sequence[Opening]) -> Tensor:
 
 
 def _decide(
+    spec: GameSpec,
     players: Sequence[AnyPlayer],
     seating: Tensor,
     step: Timestep,
@@ -166,7 +167,10 @@ def _decide(
             decision = player.act_on_state(take(state, at), seed[at])
         else:
             decision = player.act(step.observation[rows], step.legal[rows], step.to_play[rows], seed[at])
-        allowed = step.legal[rows].gather(1, decision.action[:, None])
+        if spec.box is not None:
+            allowed = spec.box.contains(decision.action)
+        else:
+            allowed = step.legal[rows].gather(1, decision.action[:, None])
         assert bool(allowed.all()), f"player {player.name} chose a move that is not legal"
         parts.append((at, decision))
     return _together(parts, len(live))

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from agents.commands import Commands
+from agents.continuous import to_unit
 from agents.learner import MISSING_LOGIT, unroll
 from agents.network import Heads, MultiGameNetwork, num_values, to_relative
 from agents.support import two_hot
@@ -120,7 +121,10 @@ def frozen_losses(
     if frozen.command is not None:  # what was said is all that is known of these moves: one action each
         commands = network.read_commands(spec.name, frozen.command[:, :moves, None])
         action = torch.zeros_like(action)
-    return _named(spec, unrolled_heads(network, spec, action, latent, commands), targets)
+    told = None
+    if frozen.point is not None and spec.box is not None:
+        told = network.told(spec.name, to_unit(spec.box, frozen.point[:, :moves]))
+    return _named(spec, unrolled_heads(network, spec, action, latent, commands, told), targets)
 
 
 def losses_of_games(
@@ -128,7 +132,7 @@ def losses_of_games(
 ) -> list[dict[str, np.ndarray]]:
     """`frozen_losses` of several games, each (positions, targets, latent [N, L, D]), in one pass through the model.
 
-    For games whose commands do not vary, all followed along the same number of moves.
+    For games with a table of moves (no commands that vary, no box), all followed along the same number of moves.
     """
     games, specs = network.network.games, network.network.specs
     judged = [targets.optimal is not None or targets.value is not None for _, targets, _ in parts]
@@ -164,13 +168,14 @@ def _named(spec: GameSpec, said: Heads, targets: Targets) -> dict[str, np.ndarra
 
 
 def unrolled_heads(
-    network: MultiGameNetwork, spec: GameSpec, action: Tensor, latent: Tensor, commands: Commands | None = None
-) -> Heads:
+    network: MultiGameNetwork, spec: GameSpec, action: Tensor, latent: Tensor, commands: Commands | None = None,
+    told: Tensor | None = None,
+) -> Heads:  # fmt: skip
     """What the network says at latent [N, L, D] and after each of the moves action [N, K]: heads [K + 1, N, *].
 
-    commands: [N, K, A, *], what could be said before each move, in games where that varies (see `unroll`)."""
+    commands, told: of games whose commands vary, and with continuous actions (see `unroll`)."""
     game = torch.full((len(latent),), network.games[spec.name])
-    return stacked_heads(network, game, unroll(network, game, latent, action, commands))
+    return stacked_heads(network, game, unroll(network, game, latent, action, commands, told))
 
 
 def heads_apart(network: MultiGameNetwork, spec: GameSpec, action: Tensor, latent: Tensor) -> Heads:

@@ -10,7 +10,8 @@ from envs.prediction.score import NAMES
 MEASURES = ("return", "optimal", "win", "draw", "loss", "score", *NAMES)
 ALONE = ("return", "optimal", *NAMES)  # that need no opponent
 FORM = re.compile(
-    r"(?P<game>\S+) (?P<measure>[a-z_0-9]+)(?: against (?P<opponent>\S+))? (?P<sign>>=|<=) (?P<bound>-?[0-9.]+)"
+    r"(?P<game>\S+) (?P<measure>[a-z_0-9]+)(?: against (?P<opponent>\S+))? (?P<sign>>=|<=) "
+    r"(?P<bound>-?(?:[0-9]+\.?[0-9]*|\.[0-9]+))"
 )
 
 

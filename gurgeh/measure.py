@@ -74,7 +74,7 @@ def measure(network: MultiGameNetwork, sets: dict[str, FrozenSet], moves: int | 
         return moment.keep((game, part.start, len(rows.phase)), lambda: asked.represent(game, rows.observation))
 
     def losses_of(part: Chunk) -> dict[str, np.ndarray]:
-        if part.rows.command is not None:
+        if not _from_a_table(part.rows):
             return frozen_losses(network, spec(part.rows.game), part.rows, moves, part.targets, latent(part))
         return losses_of_games(asked, [(part.rows, part.targets, latent(part))], moves)[0]
 
@@ -85,7 +85,7 @@ def measure(network: MultiGameNetwork, sets: dict[str, FrozenSet], moves: int | 
         """The games that can go into one pass do so, in groups of those with equally many moves."""
         groups: dict[int, list[str]] = {}
         for game in games:
-            if size <= CHUNK and sets[game].command is None:
+            if size <= CHUNK and _from_a_table(sets[game]):
                 groups.setdefault(sets[game].action.shape[1], []).append(game)
         found = {}
         with moment():
@@ -124,3 +124,8 @@ def activations(
         return network.heads(network.transition(shown, index, rows.action[:, 0]) if move else shown, index)
 
     return collect_activations(network, look, (torch.nn.ReLU,))
+
+
+def _from_a_table(frozen: FrozenSet) -> bool:
+    """Whether its moves are entries of the network's table: no commands that vary, no points of a box."""
+    return frozen.command is None and frozen.point is None

@@ -21,8 +21,10 @@ def draw_openings(game: Game, plies: int, count: int, seed: int) -> list[Opening
 
     They lead to different positions (as the player to move sees them; in a game with chance or hidden information also
     its seed) until the game has no more: after that they repeat in the same order. The first n are the same whatever
-    `count` is. ValueError when every opening ends the game.
+    `count` is. ValueError when every opening ends the game, and where actions are continuous.
     """
+    if game.spec.box is not None and plies:
+        raise ValueError(f"{game.name} has continuous actions, of which no openings are drawn: take 0 plies")
     chance = game.spec.stochastic or not game.spec.perfect_information or game.native is None
     found: dict[tuple[str, int], Opening] = {}
     without_news, start = 0, 0

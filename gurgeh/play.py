@@ -13,7 +13,7 @@ from rich.text import Text
 
 from agents.player import StatePlayer
 from envs.batch import NativeEnvironment
-from envs.game import Environment, Game, Timestep, episode_seed
+from envs.game import Box, Environment, Game, Timestep, episode_seed
 from gurgeh.drawing import STONES, Drawer, action_label
 from gurgeh.episodes import DECISIONS, EPISODES, AnyPlayer, untouched_randomness
 from gurgeh.replay import Frame
@@ -48,20 +48,23 @@ def scripted(stream: TextIO | str) -> Iterator[str]:
                 yield word.strip()
 
 
-def find_move(text: str, game: Game, legal: list[int], observation: torch.Tensor | None = None) -> int:
-    """The legal action that `text` means: its number, its label, or for a cell the row and the column.
+def find_move(text: str, game: Game, legal: list[int], observation: torch.Tensor | None = None) -> Any:
+    """The legal action that `text` means: its number, its label, or for a cell the row and the column; where actions
+    are continuous a list of as many numbers, with spaces between them.
 
     observation: [*shape] of the position, which says what the actions are where commands vary.
 
     ValueError with the reason, and what would do.
     """
     spec = game.spec
+    if spec.box is not None:
+        return _find_point(text, spec.box)
     labels = {action_label(spec, action, observation).lower(): action for action in range(spec.num_actions)}
     wanted = " ".join(text.lower().split())
     action = labels.get(wanted, labels.get(f"cell {wanted}", labels.get(f"column {wanted}")))
     if action is None and len(text) == 1 and not text.isdigit():
         action = labels.get(f"byte {ord(text)}")
-    if action is None and wanted.isdigit() and int(wanted) < spec.num_actions:
+    if action is None and wanted.isascii() and wanted.isdigit() and int(wanted) < spec.num_actions:
         action = int(wanted)
     if action is None:
         begun = [label for label in labels if label.startswith(wanted) and labels[label] in legal]
@@ -72,6 +75,22 @@ def find_move(text: str, game: Game, legal: list[int], observation: torch.Tensor
     if action not in legal:
         raise ValueError(f"{action_label(spec, action, observation) or action} is not legal here")
     return action
+
+
+def _find_point(text: str, box: Box) -> list[float]:
+    try:
+        point = [float(word) for word in text.split()]
+    except ValueError:
+        point = []
+    if len(point) != box.num_dimensions or not bool(box.contains(torch.tensor(point))):
+        raise ValueError(f"{text!r} is no move: type {_numbers(box)}")
+    return point
+
+
+def _numbers(box: Box) -> str:
+    """What is typed for a move where actions are continuous."""
+    within = ", ".join(f"{low:g} to {high:g}" for low, high in zip(box.low, box.high, strict=True))
+    return f"a number, {within}" if len(box.low) == 1 else f"{len(box.low)} numbers with spaces between, {within}"
 
 
 class Table:
@@ -106,8 +125,10 @@ class Table:
                 else:
                     action = self._decide(player, environment, now)
                     mover = f"{self._seat(seat)} ({player.name})"
-                    what = action_label(self.game.spec, action, now.observation[0])
-                    self.console.print(Text(f"{mover} plays {'(hidden)' if self._hides(seat) else what}"))
+                    # Where information is hidden, others' moves may be part of it: what a seat knows is what it sees.
+                    hidden = not self.game.spec.perfect_information
+                    what = "(hidden)" if hidden else action_label(self.game.spec, action, now.observation[0])
+                    self.console.print(Text(f"{mover} plays {what}"))
                 now = environment.step(torch.tensor([action]))
                 self.moves += 1
                 self._reward(now)
@@ -117,11 +138,7 @@ class Table:
         finally:
             environment.close()
 
-    def _hides(self, seat: int) -> bool:
-        """Where information is hidden, others' moves may be part of it; what a seat knows is in what it sees."""
-        return not self.game.spec.perfect_information and seat not in [s for s, p in enumerate(self.players) if not p]
-
-    def _ask(self, source: Input, now: Timestep) -> int | None:
+    def _ask(self, source: Input, now: Timestep) -> Any:
         """The person's next move; None to stop."""
         legal = torch.nonzero(now.legal[0]).flatten().tolist()
         for text in source.words:
@@ -140,13 +157,13 @@ class Table:
                     self.console.print(Text(f"{error}; m lists the legal moves", style="yellow"))
         return None
 
-    def _decide(self, player: AnyPlayer, environment: Environment, now: Timestep) -> int:
+    def _decide(self, player: AnyPlayer, environment: Environment, now: Timestep) -> Any:
         seed = torch.as_tensor(episode_seed(self.seed, np.zeros(1, np.int64), DECISIONS + self.moves))
         with untouched_randomness():
             if isinstance(player, StatePlayer):
                 assert isinstance(environment, NativeEnvironment), "checked when the players were made"
-                return int(player.act_on_state(environment.state, seed).action)
-            return int(player.act(now.observation, now.legal, now.to_play, seed).action)
+                return player.act_on_state(environment.state, seed).action.tolist()[0]
+            return player.act(now.observation, now.legal, now.to_play, seed).action.tolist()[0]
 
     def _show(self, now: Timestep, seat: int) -> None:
         """The position as `seat` sees it, and its legal moves."""
@@ -163,6 +180,9 @@ class Table:
     def _list(self, legal: list[int], most: int, observation: torch.Tensor) -> None:
         """`moves: 0, 1, 2` where numbers say it all, else with labels; cells as ROW COLUMN."""
         spec = self.game.spec
+        if spec.box is not None:
+            self.console.print(Text(f"move: {_numbers(spec.box)}", style="dim"))
+            return
         labels = {action: action_label(spec, action, observation) for action in legal}
         cells = all(label.startswith("cell ") for label in labels.values())
         shown = []

@@ -49,13 +49,16 @@ class _Play:
     next_to_play: list[Tensor] = dataclasses.field(default_factory=list)  # T of [B], after the move, same episode
     digest: list[list[bytes]] = dataclasses.field(default_factory=list)  # T of B: which observation it is
     command: list[Tensor] = dataclasses.field(default_factory=list)  # T of [B, tokens]: what was said, if that varies
+    point: list[Tensor] = dataclasses.field(default_factory=list)  # T of [B, D]: what was played of a box
 
     def note(self, spec: GameSpec, before: Timestep, action: Tensor, after: Timestep) -> None:
         """One step of all copies. Wrapped environments may reuse their arrays, so everything is copied."""
         ended = after.terminated | after.truncated
         self.to_play.append(before.to_play.clone())
         self.legal.append(before.legal.clone())
-        self.action.append(action)
+        self.action.append(action if spec.box is None else torch.zeros(len(action), dtype=torch.int64))
+        if spec.box is not None:
+            self.point.append(action)
         self.reward.append(after.reward.float().clone())
         self.terminated.append(after.terminated.clone())
         self.ended.append(ended.clone())
@@ -106,8 +109,12 @@ def _play(handle: Game, size: int, seed: int, generator: torch.Generator) -> _Pl
     distinct: set[bytes] = set()
     lengths: list[list[int]] = [[0] for _ in range(_NUM_COPIES)]
     for _ in range(max(_AT_MOST * size // _NUM_COPIES, NUM_PHASES)):
-        chance = torch.rand(now.legal.shape, generator=generator)
-        action = torch.where(now.legal.cpu(), chance, -1.0).argmax(1)
+        if handle.spec.box is not None:
+            chance = torch.rand(_NUM_COPIES, handle.spec.box.num_dimensions, generator=generator)
+            action = handle.spec.box.at(chance)
+        else:
+            chance = torch.rand(now.legal.shape, generator=generator)
+            action = torch.where(now.legal.cpu(), chance, -1.0).argmax(1)
         play.digest.append([hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in now.observation.numpy()])
         distinct.update(play.digest[-1])
         before = now._replace(to_play=now.to_play.clone(), legal=now.legal.clone())
@@ -155,7 +162,7 @@ def _observations(handle: Game, play: _Play, step: Tensor, copy: Tensor, seed: i
                     f"{moment}, copy {int(copy[index])}); run `gurgeh games check {handle.name}`"
                 )
             kept[index] = row
-        now = environment.step(play.action[moment])
+        now = environment.step((play.point or play.action)[moment])
     environment.close()
     return torch.stack([kept[index] for index in range(len(step))])
 
@@ -165,7 +172,7 @@ def _following(play: _Play, step: Tensor, copy: Tensor, unroll: int) -> dict[str
     num_steps = len(play.action)
     stacked = {
         name: torch.stack(getattr(play, name))
-        for name in ("to_play", "action", "reward", "terminated", "ended", "next_to_play", "command")
+        for name in ("to_play", "action", "reward", "terminated", "ended", "next_to_play", "command", "point")
         if getattr(play, name)
     }
     alive = torch.ones(len(step), dtype=torch.bool)
@@ -180,6 +187,8 @@ def _following(play: _Play, step: Tensor, copy: Tensor, unroll: int) -> dict[str
         columns["continues"].append(alive & ~stacked["terminated"][here])
         if play.command:
             columns.setdefault("command", []).append(torch.where(alive[:, None], stacked["command"][here], PADDING))
+        if play.point:
+            columns.setdefault("point", []).append(torch.where(alive[:, None], stacked["point"][here], 0.0))
         goes_on = alive & ~stacked["terminated"][here]
         to_play.append(torch.where(goes_on, stacked["next_to_play"][here], to_play[-1]))
         alive = alive & ~stacked["ended"][here]

@@ -51,7 +51,7 @@ class Episode:
     index: int
     seed: int  # of the environment's episode
     seating: tuple[int, ...]  # [P]: which player sat where
-    actions: list[int]  # [T]
+    actions: list[Any]  # [T] ints; of D floats each where actions are continuous
     to_play: list[int]  # [T + 1]: the seat that sees each observation
     observations: list[str]  # [T + 1] fingerprints, the final observation included
     legal: list[str]  # [T] fingerprints of the masks

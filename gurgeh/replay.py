@@ -8,14 +8,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from envs import registry
-from envs.game import Environment, Game, Timestep
+from envs.game import Environment, Game, GameSpec, Timestep, any_action
 from gurgeh.episodes import untouched_randomness
 from gurgeh.records import Episode, Header, RecordError, fingerprint, read_records
 
@@ -35,8 +35,8 @@ class Frame:
     observation: Tensor  # [*shape], seen by `to_play`
     to_play: int
     legal: Tensor | None  # [A] bool; None after the last move
-    action: int | None  # the move that was then played
-    last_action: int | None  # the move that led here
+    action: Any  # the move that was then played, an int or D floats; None after the last move
+    last_action: Any  # the move that led here; None at the start
     last_mover: int | None
     reward: list[float]  # [P] for the move that led here; zeros at the start
     total: list[float]  # [P]: sum of the rewards so far
@@ -82,11 +82,11 @@ def _verify_wave(game: Game, episodes: Sequence[Episode]) -> None:
             _note_(differences, b, episode, _compare_view(episode, 0, views[b], movers[b]))
         for move in range(max(len(episode) for episode in episodes)):
             live = [b for b, episode in enumerate(episodes) if move < len(episode) and b not in differences]
-            action, legal = step.legal.long().argmax(1), step.legal.numpy()
+            action, legal = any_action(game.spec, step.legal), step.legal.numpy()
             for b in live:
-                _note_(differences, b, episodes[b], _compare_choice(episodes[b], move, legal[b]))
+                _note_(differences, b, episodes[b], _compare_choice(game.spec, episodes[b], move, legal[b]))
                 if b not in differences:
-                    action[b] = episodes[b].actions[move]
+                    action[b] = torch.tensor(episodes[b].actions[move])
             step = environment.step(action)
             for b in live:
                 if b not in differences:
@@ -116,11 +116,17 @@ def _compare_view(episode: Episode, move: int, observation: np.ndarray, to_play:
     return None
 
 
-def _compare_choice(episode: Episode, move: int, legal: np.ndarray) -> str | None:
+def _compare_choice(spec: GameSpec, episode: Episode, move: int, legal: np.ndarray) -> str | None:
     found = fingerprint(legal)
     if episode.legal[move] != found:
         return f"move {move}: legal moves were {episode.legal[move]}, are {found}"
     action = episode.actions[move]
+    if spec.box is not None:
+        numbers = isinstance(action, list) and all(type(value) is float for value in action)
+        size = spec.box.num_dimensions
+        if not numbers or len(action) != size or not bool(spec.box.contains(torch.tensor(action))):
+            return f"move {move}: action {action} is not {size} numbers within the box of actions"
+        return None
     if type(action) is not int or not 0 <= action < len(legal) or not legal[action]:
         return f"move {move}: action {action} is not legal"
     return None
@@ -161,7 +167,7 @@ def _frames(environment: Environment, episode: Episode) -> Iterator[Frame]:
     _note_(differences, 0, episode, _compare_view(episode, 0, observation.numpy(), to_play))
     for move, action in enumerate(episode.actions):
         if not differences:
-            _note_(differences, 0, episode, _compare_choice(episode, move, step.legal[0].numpy()))
+            _note_(differences, 0, episode, _compare_choice(environment.spec, episode, move, step.legal[0].numpy()))
         if differences:
             raise RecordError(differences[0])
         yield Frame(move, observation, to_play, step.legal[0], action, last_action, last_mover, reward, total)

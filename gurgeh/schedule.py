@@ -88,8 +88,9 @@ class Schedule:
         self._window[1] += 1
         if self._window[1] == self.config.window:
             mean = self._window[0] / self._window[1]
-            if self._previous is not None and mean > self._previous * (1 - self.config.tolerance):
-                self._settled = True
+            if self._previous is not None:
+                fall = self.config.tolerance * (1 if self._previous > 0 else -1)  # losses of densities may be negative
+                self._settled |= mean > self._previous * (1 - fall)
             self._previous, self._window = mean, [0.0, 0]
 
     def state_dict(self) -> dict[str, Any]:

@@ -93,7 +93,12 @@ def check_games(config: RunConfig) -> None:
             check(handle).require()  # a second now saves a run that breaks half-way
         rules = rules_of(handle, config.search) if config.learner.reanalyse else None
         state_bytes = rules.width if rules is not None else 0
-        ring_length(spec, config.selfplay.copies_of(spec), config.replay, config.learner.window, state_bytes)
+        ring_length(
+            spec, config.selfplay.copies_of(spec), config.replay, config.learner.window, state_bytes,
+            config.search.samples,
+        )  # fmt: skip
+        if spec.box is not None and config.intrinsic.weight.get(spec.name):
+            raise ValueError(f"intrinsic.weight.{spec.name}: curiosity does not know continuous actions; leave it out")
         if spec.name in found:
             raise ValueError(f"{found[spec.name]} and {name} are the same game, {spec.name}; name it once")
         found[spec.name] = name

@@ -44,7 +44,11 @@ def random_observations(handle: Game, num_steps: int, seed: int) -> Tensor:
         step, shown = environment.reset(), []
         for _ in range(num_steps):
             shown.append(step.observation.clone())
-            step = environment.step(torch.multinomial(step.legal.float(), 1, generator=generator)[:, 0])
+            if handle.spec.box is not None:
+                action = handle.spec.box.at(torch.rand(16, handle.spec.box.num_dimensions, generator=generator))
+            else:
+                action = torch.multinomial(step.legal.float(), 1, generator=generator)[:, 0]
+            step = environment.step(action)
     finally:
         environment.close()
     return torch.cat(shown)
@@ -90,8 +94,9 @@ class TrainingState:
         environment = handle.environment(copies, label_seed(config.seed, "environment", spec.name) % 2**31)
         rules = rules_of(handle, config.search)
         buffer = ReplayBuffer(
-            spec, copies, config.replay, config.learner.window, rules if config.learner.reanalyse else None
-        )
+            spec, copies, config.replay, config.learner.window, rules if config.learner.reanalyse else None,
+            config.search.samples,
+        )  # fmt: skip
         novelty = None
         if config.intrinsic.weight.get(spec.name):
             novelty = Novelty(

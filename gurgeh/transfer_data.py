@@ -38,6 +38,7 @@ def runs_in(paths: Sequence[str | Path]) -> list[Path]:
             found.append(path)
             continue
         inside = sorted(child.parent for child in path.glob("*/config.yaml")) if path.is_dir() else []
+        inside = [run for run in inside if not run.name.startswith(".")]  # such a one is half made
         if not inside:
             what = "is no run and has none in it" if path.exists() else "does not exist"
             raise FileNotFoundError(f"{path} {what}; give a run, such as runs/NAME, or a folder of runs")
@@ -158,6 +159,17 @@ def series_of(folders: Sequence[Path]) -> str:
             if record["schema"] == LOSS and "policy" not in record["losses"]:
                 return "dynamics_1"
     return "policy"
+
+
+def check_series(folders: Sequence[Path], series: str) -> None:
+    """ValueError with the series that there are where no loss of the runs has this one."""
+    known: dict[str, None] = {}
+    for folder in folders:
+        for record in RunDirectory.open(folder).records("monitor"):
+            known |= dict.fromkeys(record["losses"] if record["schema"] == LOSS else ())
+    if series not in known:
+        there = f"there are {', '.join(known)}" if known else "no losses were recorded yet"
+        raise ValueError(f"no run has the series {series!r}; {there}")
 
 
 def learning_curve_of(folders: Sequence[Path], series: str) -> dict[str, Any] | None:

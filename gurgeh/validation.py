@@ -54,6 +54,7 @@ class FrozenSet:
     hash: str = ""  # sha256 of all but this, in hex
     plies: Tensor | None = None  # [N] float32: moves to the end in random play; None in sets of version 0.1
     command: Tensor | None = None  # [N, K, T] int16: what each move said, in games whose commands vary
+    point: Tensor | None = None  # [N, K, D] float32: the moves, in games with continuous actions; `action` is 0 there
 
     def __post_init__(self) -> None:
         if not self.hash:

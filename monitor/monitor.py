@@ -335,6 +335,7 @@ class Monitor:
             header = self._header(body["other_game"], update, env_steps, occasion, "", 0)
             of_latents = body["measure"] in ("probe", "subspace", "cka")
             size = self.config.sharing_size if of_latents else self.config.cause_size
+            size = min(len(measure.phase(body[side], size)) for side in ("game", "other_game"))  # a game may have fewer
             for field in ("game", "subset", "frozen_set"):
                 del header[field]
             family = len({(other["game"], other["other_game"]) for other in bodies})

@@ -7,10 +7,10 @@ EnvPool fixes seeds when a pool is made, and an episode here is its own seed and
 By itself EnvPool begins the next episode with the step after the last one and throws that step's action away; here the
 copy is reset at once, and the last observation and reward are kept as they came.
 
-Importing EnvPool takes many seconds, because it registers 1,651 tasks; `names` is therefore a list of those whose
-actions are Discrete and that were played here (docs/adapters.md). Not offered: MiniGrid and Atari, which have adapters
-of their own (making an Atari pool takes seconds), and whatever has several agents or actions that are not one Discrete
-choice.
+Importing EnvPool takes many seconds, because it registers 1,651 tasks; `names` is therefore a list of those that were
+played here (docs/adapters.md). Not offered: MiniGrid and Atari, which have adapters of their own (making an Atari pool
+takes seconds), and whatever has several agents or actions that are neither one Discrete choice nor a bounded Box of
+real numbers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from envs.game import Game, GameSpec, ObservationKind, ObservationSpec, cell_keys, installed
+from envs.game import Box, Game, GameSpec, ObservationKind, ObservationSpec, cell_keys, installed
 from envs.wrapped import WrappedEnvironment
 
 PACKAGE = ("envpool", "envpool", "envpool")  # module, distribution, extra
@@ -50,6 +50,10 @@ ALONE = (
     "Intersection-v0", "Merge-v0", "Roundabout-v0", "TwoWay-v0", "UTurn-v0", "Catch-v0", "FrozenLake-v1", "Taxi-v3",
     "NChain-v0", "CliffWalking-v1", "Blackjack-v1", "CartPole-v1", "MountainCar-v0", "Acrobot-v1",
 )  # fmt: skip
+REAL = (  # continuous actions
+    "Pendulum-v1", "MountainCarContinuous-v0", "LunarLanderContinuous-v3", "BipedalWalker-v3", "HalfCheetah-v5",
+    "Hopper-v5", "Ant-v5", "CheetahRun-v1", "WalkerWalk-v1",
+)  # fmt: skip
 PERFECT = ("Backgammon-v1", "Play2048-v1", "Game2048-v1", "Maze-v0", "SlidingTilePuzzle-v0", "Snake-v1", "Sokoban-v0")
 ELSEWHERE = {"envpool.minigrid": "minigrid/NAME", "envpool.atari": "ale/NAME"}
 ONE_HOT = 64  # numbers of a larger Discrete stay numbers
@@ -60,11 +64,11 @@ def names() -> list[str]:
     """What was played here; nothing when EnvPool is missing."""
     if importlib.util.find_spec("envpool") is None:
         return []
-    return [f"envpool/{task}" for task in (*BOARDS, *CARDS, *ALONE)]
+    return [f"envpool/{task}" for task in (*BOARDS, *CARDS, *ALONE, *REAL)]
 
 
 def make(rest: str) -> Game:
-    """Any task of EnvPool with one Discrete action and an observation that an encoder reads."""
+    """Any task of EnvPool with a Discrete action or a bounded Box of them, and an observation that an encoder reads."""
     registered = _package().registration.registry.specs
     if rest not in registered:
         from envs.registry import unknown
@@ -80,10 +84,11 @@ def make(rest: str) -> Game:
         except ImportError as error:
             raise ValueError(f"envpool/{rest}: {' '.join(str(error).split())}") from error
         action, space = made.gymnasium_action_space, made.gymnasium_observation_space
-    if not isinstance(action, spaces.Discrete):
+    box = Box.of(action)
+    if box is None and not isinstance(action, spaces.Discrete):
         raise ValueError(
-            f"envpool/{rest}: its actions are {action}; only Discrete actions can be played so far; MuJoCo's by "
-            "Gymnasium's names, HalfCheetah-v5:bins=3"
+            f"envpool/{rest}: its actions are {action}; one Discrete choice or a bounded Box of real numbers can "
+            "be played"
         )
     config = made.config._asdict()
     players = int(config.get("max_num_players", 1))
@@ -97,7 +102,8 @@ def make(rest: str) -> Game:
     spec = GameSpec(
         name=f"envpool/{rest}",
         observation=observation,
-        num_actions=int(action.n),
+        num_actions=1 if box is not None else int(action.n),
+        box=box,
         num_players=players,
         zero_sum=players == 2,
         stochastic=board is None,
@@ -108,7 +114,9 @@ def make(rest: str) -> Game:
         board_planes=board is not None and board[1] is not None,
         action_keys=board[1] if board else None,
     )
-    return Game(spec.name, spec, functools.partial(PoolEnvironment, spec, rest, read, board is not None))
+    action_type = np.dtype(np.int32) if box is None else action.dtype
+    build = functools.partial(PoolEnvironment, spec, rest, read, board is not None, action_type)
+    return Game(spec.name, spec, build)
 
 
 def _reader(space: Any) -> tuple[Callable[[Any], np.ndarray], ObservationSpec]:
@@ -153,10 +161,17 @@ class PoolEnvironment(WrappedEnvironment):
     """
 
     def __init__(
-        self, spec: GameSpec, task: str, read: Callable[[Any], np.ndarray], kept: bool, num_copies: int, seed: int
+        self,
+        spec: GameSpec,
+        task: str,
+        read: Callable[[Any], np.ndarray],
+        kept: bool,
+        action_type: np.dtype,
+        num_copies: int,
+        seed: int,
     ):
         super().__init__(spec, num_copies, seed)
-        self._task, self._read, self._kept = task, read, kept
+        self._task, self._read, self._kept, self._action_type = task, read, kept, action_type
         self._pools: list[Any] = [None] * num_copies
         kind = {torch.uint8: np.uint8, torch.float32: np.float32}[spec.observation.dtype]
         self._observation = np.zeros((num_copies, *spec.observation.shape), kind)
@@ -185,7 +200,7 @@ class PoolEnvironment(WrappedEnvironment):
         terminated, truncated = np.zeros(self.num_copies, np.bool_), np.zeros(self.num_copies, np.bool_)
         copies = range(self.num_copies) if active is None else np.flatnonzero(active).tolist()
         for copy in copies:
-            self._pools[copy].send(action[copy : copy + 1].astype(np.int32))
+            self._pools[copy].send(action[copy : copy + 1].astype(self._action_type))
         for copy in copies:
             seen, paid, over, cut, info = self._pools[copy].recv()
             terminated[copy], truncated[copy] = over[0], cut[0] and not over[0]

@@ -1,15 +1,16 @@
 """Gymnasium: any environment, by its id (a plain `CartPole-v1`, or `gymnasium/CartPole-v1`).
 
-Actions are Discrete. Of a bounded Box `Pendulum-v1:bins=5` plays a grid: 5 values from lowest to highest in every
-dimension, an action a point of the grid, at most 4,096 of them. Observations: a Box of one dimension is a vector; uint8
-images become pixels [C, H, W]; other spaces that Gymnasium can flatten (Discrete, MultiDiscrete, Dict, Tuple ...)
-become a vector, one-hot where they are discrete. Rewards are the environment's own. A mask in `info["action_mask"]` is
-taken as the legal actions.
+Actions are Discrete, or a bounded Box: `Pendulum-v1` has continuous actions. `Pendulum-v1:bins=5` plays a grid instead:
+5 values from lowest to highest in every dimension, an action a point of the grid, at most 4,096 of them. Observations:
+a Box of one dimension is a vector; uint8 images become pixels [C, H, W]; other spaces that Gymnasium can flatten
+(Discrete, MultiDiscrete, Dict, Tuple ...) become a vector, one-hot where they are discrete. Rewards are the
+environment's own. A mask in `info["action_mask"]` is taken as the legal actions.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,10 +20,11 @@ import torch
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 
-from envs.game import Game, GameSpec, ObservationKind, ObservationSpec, installed
+from envs.game import Box, Game, GameSpec, ObservationKind, ObservationSpec, installed
 from envs.wrapped import CopiesEnvironment, WrappedEnvironment
 
 REWARD_RANGE = {"CartPole-v0": (0.0, 1.0), "CartPole-v1": (0.0, 1.0)}  # Gymnasium no longer says what it is
+BOX_REWARD_RANGE = {"Pendulum-v1": (-(math.pi**2 + 6.4 + 0.004), 0.0)}  # with continuous actions; its documentation
 PACKAGES = (  # extra and folder, module, distribution
     ("box2d", "Box2D", "Box2D"), ("mujoco", "mujoco", "mujoco"), ("mujoco", "imageio", "imageio"),
 )  # fmt: skip
@@ -33,7 +35,7 @@ CONTINUOUS = {
     "Continuous": 5,
     "Pendulum": 5,
     "mujoco": 3,
-}  # bins, as they are listed
+}  # bins, as they are listed beside the game itself
 TOO_MANY = ("Ant-", "Humanoid")  # 8 and 17 dimensions: no grid of three values
 MAX_GRID = 4096
 HIDDEN = ("Blackjack-v1",)  # the dealer's second card
@@ -46,17 +48,17 @@ def names() -> list[str]:
     for found in gymnasium.registry.values():
         if not str(found.entry_point).startswith("gymnasium.") or found.id.startswith(UNLISTED):
             continue
-        if found.id.startswith(TOO_MANY):
-            continue
         root = found.id.rpartition("-v")[0]
         if root not in newest or (found.version or 0) > (newest[root].version or 0):
             newest[root] = found
-    return sorted(found.id + _listed_bins(found) for found in newest.values())
+    return sorted(name for found in newest.values() for name in (found.id, *_listed_bins(found)))
 
 
-def _listed_bins(found: EnvSpec) -> str:
+def _listed_bins(found: EnvSpec) -> list[str]:
+    if found.id.startswith(TOO_MANY):
+        return []
     bins = [bins for word, bins in CONTINUOUS.items() if word in f"{found.id} {found.entry_point}"]
-    return f":bins={bins[0]}" if bins else ""
+    return [f"{found.id}:bins={bins[0]}"] if bins else []
 
 
 def make(rest: str) -> Game:
@@ -101,23 +103,19 @@ def _make_one(name: str) -> gymnasium.Env:
 
 
 def _game(maker: Callable[[], gymnasium.Env], made: gymnasium.Env, name: str) -> Game:
-    if not isinstance(made.action_space, spaces.Discrete):
-        box = isinstance(made.action_space, spaces.Box) and made.action_space.is_bounded()
-        how = f"play a grid of K values a dimension, {name}:bins=K (K from 2 on), or " if box else ""
-        raise ValueError(
-            f"{name}: its actions are {made.action_space}; only Discrete actions can be played so far: {how}wrap it "
-            "with gymnasium.wrappers.TransformAction in a file of your own that offers a Discrete choice; real numbers "
-            "as actions would need agents that use search.sampled"
-        )
+    box = _box(made.action_space, name)
     reader, observation = _reader(made.observation_space, name)
     known = made.spec
     spec = GameSpec(
         name=name,
         observation=observation,
-        num_actions=int(made.action_space.n),
+        num_actions=1 if box is not None else int(made.action_space.n),  # pyright: ignore[reportAttributeAccessIssue]
+        box=box,
         stochastic=_is_chancy(made),
         perfect_information=known is None or known.id not in HIDDEN,
-        reward_range=REWARD_RANGE.get(known.id if known else "", (-float("inf"), float("inf"))),
+        reward_range=(REWARD_RANGE if box is None else BOX_REWARD_RANGE).get(
+            known.id if known else "", (-float("inf"), float("inf"))
+        ),
         max_length=known.max_episode_steps if known else None,
         family=_family(made),
     )
@@ -125,6 +123,19 @@ def _game(maker: Callable[[], gymnasium.Env], made: gymnasium.Env, name: str) ->
     if known is not None and known.id in ("CartPole-v0", "CartPole-v1") and not known.kwargs:
         return Game(name, spec, functools.partial(CartPoleEnvironment, spec, maker))
     return Game(name, spec, functools.partial(GymnasiumEnvironment, spec, maker, reader))
+
+
+def _box(space: spaces.Space, name: str) -> Box | None:
+    """The box of continuous actions; None for Discrete ones. ValueError for other spaces."""
+    if isinstance(space, spaces.Discrete):
+        return None
+    box = Box.of(space)
+    if box is None:
+        raise ValueError(
+            f"{name}: its actions are {space}; Discrete actions and a bounded Box of real numbers can be played: wrap "
+            "it with gymnasium.wrappers.TransformAction in a file of your own that offers one of these"
+        )
+    return box
 
 
 def _is_chancy(made: gymnasium.Env) -> bool:
@@ -162,7 +173,7 @@ def _on_grid(made: gymnasium.Env, bins: int, name: str) -> gymnasium.Env:
     if bins**dimensions > MAX_GRID:
         raise ValueError(
             f"{name}: {bins} values in {dimensions} dimensions are {bins**dimensions:,} actions, {MAX_GRID:,} is the "
-            "limit: take fewer values; more dimensions would need agents that use search.sampled"
+            f"limit: take fewer values, or play {name.partition(':bins=')[0]} itself, with continuous actions"
         )
     return Grid(made, bins)
 
@@ -213,18 +224,22 @@ class GymnasiumEnvironment(CopiesEnvironment):
         super().__init__(spec, num_copies, seed)
         self._envs = [maker() for _ in range(num_copies)]
         self._reader = reader
-        space = self._envs[0].action_space
-        assert isinstance(space, spaces.Discrete), "checked when the game was made"
-        self._first_action = int(space.start)
+        space: Any = self._envs[0].action_space  # looked at when the game was made
+        self._first_action = 0 if spec.box is not None else int(space.start)
+        self._action_shape, self._action_type = space.shape, space.dtype  # of a box
 
     def begin_copy(self, copy: int, seed: int) -> None:
         """`reset(seed=...)` must forget everything: the checker holds environments to it."""
         observation, info = self._envs[copy].reset(seed=seed)
         self._show_copy(copy, observation, info)
 
-    def play_copy(self, copy: int, action: int) -> tuple[Any, bool, bool]:
+    def play_copy(self, copy: int, action: Any) -> tuple[Any, bool, bool]:
         """One step."""
-        observation, reward, terminated, truncated, info = self._envs[copy].step(action + self._first_action)
+        if self.spec.box is None:
+            action += self._first_action
+        else:
+            action = action.reshape(self._action_shape).astype(self._action_type)
+        observation, reward, terminated, truncated, info = self._envs[copy].step(action)
         self._show_copy(copy, observation, info)
         return reward, terminated, truncated
 

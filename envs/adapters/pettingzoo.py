@@ -27,7 +27,6 @@ from envs.game import Game, GameSpec, cell_keys, installed
 
 PACKAGE = ("pettingzoo", "pettingzoo", "pettingzoo")  # module, distribution, extra
 GROUPS = ("classic", "butterfly", "sisl", "atari")
-CONTINUOUS = ("multiwalker",)  # no Discrete actions, and no option for them
 UNBOUNDED = (-float("inf"), float("inf"))
 
 
@@ -73,6 +72,7 @@ KNOWN = {
     "pistonball": Known("butterfly", arguments=(("continuous", False),)),
     "cooperative_pong": Known("butterfly"),
     "pursuit": Known("sisl", stochastic=True),
+    "multiwalker": Known("sisl"),
 }
 
 
@@ -80,7 +80,7 @@ def names() -> list[str]:
     """What can be played; nothing when PettingZoo is missing."""
     found = [f"pettingzoo/{name}" for name in _ids("classic")]
     for group in GROUPS[1:]:
-        found += [f"pettingzoo/{group}/{name}" for name in _ids(group) if _root(name) not in CONTINUOUS]
+        found += [f"pettingzoo/{group}/{name}" for name in _ids(group)]
     return found
 
 
@@ -132,6 +132,7 @@ def _game(maker: Callable[[], Any], made: Any, name: str, known: Known) -> Game:
         name=name,
         observation=view.observation,
         num_actions=view.num_actions,
+        box=view.box,
         num_players=players,
         zero_sum=known.zero_sum,
         stochastic=known.stochastic,

@@ -110,6 +110,8 @@ def parse(settings: str) -> tuple[int, NativeGame]:
         raise ValueError(f"{name} is a wrapped environment; only games with native rules have twins")
     if original.spec.action_tokens:
         raise ValueError(f"{name} has commands that vary, which cannot be given other names; it has no twins")
+    if original.spec.box is not None:
+        raise ValueError(f"{name} has continuous actions, which cannot be given other names; it has no twins")
     return int(seed), original.native
 
 

@@ -91,6 +91,6 @@ def run(args: argparse.Namespace) -> int:
 def _checkpoint(word: str) -> int | None:
     if word == "last":
         return None
-    if not word.isdigit():
+    if not (word.isascii() and word.isdigit()):
         raise ValueError(f"--checkpoints {word!r} is neither an update nor `last`")
     return int(word)

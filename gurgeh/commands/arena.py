@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from gurgeh.commands._seed import as_seed
+
 EPILOG = """\
 PLAYER is random, perfect, tactician1, tactician2, mcts:N or another built-in player of gurgeh evaluate; or a run:
 RUN[@STEP][:OPTION[,OPTION ...]] with the options simulations=N (0: the raw policy), rules (the search steps with a
@@ -40,7 +42,9 @@ def add_parser(subparsers: Any) -> None:
                         help="virtual draws against each opponent met (default: 0, or 1 where somebody took no point "
                         "from the rest)")  # fmt: skip
     parser.add_argument("--resamples", type=int, default=1000, metavar="N", help="of the bootstrap (default 1000)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of openings, moves, resampling (default 0)")
+    parser.add_argument(
+        "--seed", type=as_seed, default=0, metavar="N", help="of openings, moves, resampling (default 0)"
+    )
     parser.add_argument("--copies", type=int, default=128, metavar="N",
                         help="games that are played and saved at once, an even number (default 128)")  # fmt: skip
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of torch and the search (default 1)")

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gurgeh.commands._seed import as_seed
+
 if TYPE_CHECKING:
     from envs.game import Game
     from gurgeh.episodes import AnyPlayer
@@ -45,13 +47,13 @@ def add_parser(subparsers: Any) -> None:
     style.add_argument("--greedy", dest="greedy", action="store_true", default=None, help="play the best move found")
     style.add_argument("--sample", dest="greedy", action="store_false", help="sample moves as self-play does")
     parser.add_argument("--opponent", action="append", metavar="WHO",
-                        help="random, perfect, tactician1 or 2, mcts:N, openspiel-mcts:N, bitbully or another run "
-                        "(again for more)")  # fmt: skip
+                        help="random, perfect, tactician1 or 2, mcts:N, ngram:N, openspiel-mcts:N, bitbully or another "
+                        "run (again for more)")  # fmt: skip
     parser.add_argument(
         "--rules", action=argparse.BooleanOptionalAction, default=None,
         help="RUN searches with a native game's own rules, or with its learned model (default: as in its training)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the episodes and moves (default 0)")
+    parser.add_argument("--seed", type=as_seed, default=0, metavar="N", help="of the episodes and moves (default 0)")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="step of the checkpoint (default: the newest)")
     parser.add_argument(
         "--save", metavar="DIR",

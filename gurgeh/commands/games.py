@@ -7,6 +7,8 @@ import argparse
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from gurgeh.commands._seed import as_seed
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -59,7 +61,7 @@ def add_parser(subparsers: Any) -> None:
     check.add_argument("--record", action="store_true", help="record games, where there are none or of an old version")
     check.add_argument("--copies", type=int, default=4, help="how many copies are played at once (default: 4)")
     check.add_argument("--moves", type=int, default=200, help="moves in each copy (default: 200)")
-    check.add_argument("--seed", type=int, default=0, help="seed of the moves and the episodes (default: 0)")
+    check.add_argument("--seed", type=as_seed, default=0, help="seed of the moves and the episodes (default: 0)")
     play = actions.add_parser(
         "play",
         help="play a game at the terminal, or a script of moves",
@@ -71,7 +73,7 @@ def add_parser(subparsers: Any) -> None:
                       "directory of a run; self: all seats are yours")  # fmt: skip
     play.add_argument("--seat", type=int, metavar="N", help="where you sit; seat 0 begins (default: 0)")
     play.add_argument("--simulations", type=int, metavar="S", help="of an opponent that is a run (default: 16)")
-    play.add_argument("--seed", type=int, default=0, metavar="N", help="of chance and of the opponent (default: 0)")
+    play.add_argument("--seed", type=as_seed, default=0, metavar="N", help="of chance and of the opponent (default: 0)")
     play.add_argument("--moves", metavar="M,M,...", help="play these moves and stop (default: ask, or read stdin)")
     play.add_argument("--no-color", action="store_true", help="letters and digits instead of colours")
     splits = actions.add_parser(
@@ -196,7 +198,10 @@ def _info(console: Console, name: str) -> int:
         "players": f"{spec.num_players}" + (", zero-sum" if spec.zero_sum else ""),
         "observation": f"{spec.observation.kind.value} {shape}, {str(spec.observation.dtype).removeprefix('torch.')}"
         + ("; planes 0 and 1 are mine and theirs" if spec.board_planes else ""),
-        "actions": f"{spec.num_actions}"
+        "actions": "continuous: "
+        + ", ".join(f"{low:g} to {high:g}" for low, high in zip(spec.box.low, spec.box.high, strict=True))
+        if spec.box
+        else f"{spec.num_actions}"
         + (f": {', '.join(keys[:20])}{' ...' * (len(keys) > 20)}" if keys else "")
         + (f" at most: commands that vary, of up to {spec.action_tokens} bytes" if spec.action_tokens else ""),
         "chance": f"explicit: {spec.num_outcomes} outcomes"

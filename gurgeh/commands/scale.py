@@ -31,13 +31,15 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print; 0."""
     from gurgeh.scale_data import scale_of
-    from gurgeh.transfer_data import runs_in, series_of
+    from gurgeh.transfer_data import check_series, runs_in, series_of
     from monitor.records import validate
 
     folders = runs_in(args.paths)
     plain = [folder for folder in folders if not (folder / "adaptation.jsonl").exists()]
     if not plain:
         raise ValueError("all of these are runs of a study of gurgeh adapt; name the runs that it starts from, too")
+    if args.series:
+        check_series(plain, args.series)
     series = args.series or series_of(plain)
     records = scale_of(folders, series)
     for record in records:

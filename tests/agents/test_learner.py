@@ -27,7 +27,7 @@ def experience(names, steps=40, network=None, copies=4, window=6):
     for name in names:
         spec = toy(name).spec
         environment = toy(name).environment(copies, 5)
-        collectors[spec.name] = Collector(spec, environment, SelfPlayConfig(copies, random_plies=2), 3)
+        collectors[spec.name] = Collector(spec, environment, SelfPlayConfig(copies, random_plies=2, explore=0.0), 3)
         buffers[spec.name] = ReplayBuffer(spec, copies, ReplayConfig(max_steps=1000 * copies), window)
     for _ in range(steps):
         collect_step(network, collectors, buffers, ValueScales(), SearchConfig(simulations=2))
@@ -138,8 +138,8 @@ def test_gradients_reach_only_what_a_row_has(monkeypatch):
     seen = []
     heads = mine.network.heads
 
-    def watch(latent, game, commands=None):
-        found = heads(latent, game, commands)
+    def watch(latent, game, *more):
+        found = heads(latent, game, *more)
         for logits in found:
             logits.retain_grad()
         seen.append((found, game))

@@ -140,7 +140,9 @@ def test_openings_are_random_uniform_and_no_targets():
 def test_explored_moves_are_uniform_come_as_often_as_asked_and_keep_the_searchs_policy():
     network = tiny_network(["tictactoe"])
     steps, copies = 60, 64
-    _, buffers, _, _ = play(["tictactoe"], network, steps, 2, simulations=1, copies=copies, explore=0.2)
+    _, buffers, _, _ = play(
+        ["tictactoe"], network, steps, 2, simulations=1, copies=copies, explore=0.2, explore_share=1.0
+    )
     data = stored(buffers["tictactoe"], steps)
     explored, later = data["explored"], data["trainable"]
     assert not explored[~later].any(), "moves of an opening are marked as such"
@@ -157,6 +159,12 @@ def test_explored_moves_are_uniform_come_as_often_as_asked_and_keep_the_searchs_
     assert float(excess[later & ~explored].mean()) > 0.03
 
 
+def test_a_share_of_the_copies_explores():
+    _, buffers, _, _ = play(["tictactoe"], tiny_network(["tictactoe"]), 30, 2, simulations=1, copies=8, explore=0.5)
+    explored = stored(buffers["tictactoe"], 30)["explored"]
+    assert explored.any(0).tolist() == [False] * 6 + [True] * 2  # the last quarter
+
+
 def test_greedy_copies_play_the_best_move_of_the_policy_and_the_others_do_not_always():
     network = tiny_network(["tictactoe"])
     steps, copies = 30, 16
@@ -171,7 +179,7 @@ def test_greedy_copies_play_the_best_move_of_the_policy_and_the_others_do_not_al
 
 def test_no_openings_when_none_are_asked_for():
     network = tiny_network(["tictactoe"])
-    _, buffers, _, _ = play(["tictactoe"], network, 12, random_plies=0, simulations=1)
+    _, buffers, _, _ = play(["tictactoe"], network, 12, random_plies=0, simulations=1, explore=0.0)
     data = stored(buffers["tictactoe"], 12)
     assert data["trainable"].all()
     assert not data["explored"].any()

@@ -136,6 +136,21 @@ def test_a_key_changes_with_all_that_changes_a_result():
     assert learning.key_of(POLE, 0, "a", []) == keys[0]
 
 
+def test_disturbed_runs_are_repeated_and_told(tmp_path):
+    results = tmp_path / "r.jsonl"
+    args = learning.parse(["cartpole", "--seeds", "0,1", "--results", str(results), "--again-stolen", "0.1"])
+    args.code_name = "abc"
+    keys = [learning.key_of(EXPERIMENTS["cartpole"], seed, "abc", []) for seed in (0, 1)]
+    run = record(200, 200, judged={"CartPole-v0": {"return": 200}})
+    for key, stolen in zip(keys, (0.4, 0.05), strict=True):
+        learning.append_result(results, run | {"key": key, "stolen": stolen})
+    assert [seed for _, seed in learning.missing(args)] == [0]
+    learning.append_result(results, run | {"key": keys[0], "stolen": 0.0})
+    assert not learning.missing(args)
+    text = learning_report.report([EXPERIMENTS["cartpole"]], learning.read_results(results), "x", "c")
+    assert "- Repeated: cartpole seed 0, 2026-01-01 00:00, 40 % stolen: missed after 20 s, 10 updates" in text
+
+
 def test_a_line_cut_short_is_not_read_and_is_replaced(tmp_path):
     path = tmp_path / "deep" / "r.jsonl"
     learning.append_result(path, {"n": 1})

@@ -9,7 +9,7 @@ import torch
 from envs import registry
 from envs.aec import shrunk
 from envs.check import check
-from envs.game import MissingExtraError, ObservationKind
+from envs.game import Box, MissingExtraError, ObservationKind
 
 pytest.importorskip("pettingzoo")
 
@@ -209,6 +209,37 @@ def test_pictures_are_shrunk_by_areas():
     assert installed_game("pettingzoo/butterfly/pistonball_v6").spec.observation.kind is ObservationKind.PIXELS
 
 
-def test_continuous_actions_are_refused_with_what_would_help():
-    with pytest.raises(ValueError, match=r"only Discrete actions can be played so far.*search\.sampled"):
-        registry.make("pettingzoo/sisl/multiwalker_v9")
+CHOICE = 'return spaces.Discrete(3 if agent != "b" else 2)'
+
+
+def changed(tmp_path, actions):
+    """The game of PARALLEL with other spaces of actions."""
+    path = tmp_path / "changed_game.py"
+    text = PARALLEL.replace(CHOICE, f"return {actions}")
+    path.write_text(
+        text.replace("self.rounds += 1", "self.rounds += 1; actions = {a: np.ravel(v)[0] for a, v in actions.items()}")
+    )
+    return registry.make(str(path))
+
+
+def test_agents_name_real_numbers(tmp_path):
+    game = changed(tmp_path, "spaces.Box(0, 2, (1,), np.float32)")
+    assert game.spec.box == Box((0.0,), (2.0,))
+    environment = game.environment(1, 0)
+    environment.reset()
+    for number in (0.5, 1.5, 0.25):
+        now = environment.step(torch.tensor([[number]]))
+    assert now.reward.tolist() == [[-1, 1.5, -1]]
+
+
+@pytest.mark.parametrize(
+    ("actions", "message"),
+    [
+        ("spaces.Box(0, 2, (1 if agent != 'b' else 2,), np.float32)", "must be the same for all agents"),
+        ("spaces.Box(0, 2, (1,), np.float32) if agent == 'a' else spaces.Discrete(2)", "must be the same"),
+        ("spaces.MultiDiscrete([2, 2])", "Discrete actions and a bounded Box of real numbers can be played"),
+    ],
+)
+def test_agents_whose_actions_cannot_be_played_are_refused(tmp_path, actions, message):
+    with pytest.raises(ValueError, match=message):
+        changed(tmp_path, actions)

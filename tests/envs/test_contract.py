@@ -44,7 +44,8 @@ NOTHING_TO_CHECK = {  # what a native game need not have, by what its name begin
     "pig": {"legal moves", "moves on the board", "mine and theirs", "reward goes to seats", "symmetries"},
     "kuhn": NO_BOARD,
     **dict.fromkeys(
-        ("text", "digits", "motion", "pendulum", "matrix", "cottage", "errand"), NO_BOARD | {"reward goes to seats"}
+        ("text", "digits", "motion", "pendulum", "aim", "matrix", "cottage", "errand"),
+        NO_BOARD | {"reward goes to seats"},
     ),
     "mnk3": {"reward goes to seats"},
     "twin:": {"legal moves", "moves on the board", "mine and theirs"},
@@ -64,6 +65,7 @@ def test_native_games_keep_the_contract(name):
     assert report.ok
     spec = registry.make(name).spec
     expected = (set() if spec.num_outcomes else {"chance"}) | (set() if spec.action_tokens else {"commands"})
+    expected |= set() if spec.box else {"box of actions"}
     for start, checks in NOTHING_TO_CHECK.items():
         expected |= checks if name.startswith(start) else set()
     assert {result.check for result in report.results if result.skipped} == expected
@@ -193,7 +195,7 @@ def test_gymnasium_observations_of_other_kinds(tmp_path):
         "def both(): return Odd(spaces.Dict(a=spaces.Discrete(3), b=spaces.Box(-1, 1, (2,))))\n"
         "def free():\n"
         "    env = Odd(spaces.Discrete(3))\n"
-        "    env.action_space = spaces.Box(-1, 1, (1,))\n"
+        "    env.action_space = spaces.MultiBinary(2)\n"
         "    return env\n"
     )
     image = registry.make(f"{file}:image")
@@ -206,5 +208,5 @@ def test_gymnasium_observations_of_other_kinds(tmp_path):
     assert first.legal.tolist() == [[True, False]]
     for game in (image, both):
         assert check(game, num_copies=2, num_moves=30).findings() == []
-    with pytest.raises(ValueError, match="only Discrete actions can be played so far"):
+    with pytest.raises(ValueError, match="Discrete actions and a bounded Box of real numbers can be played"):
         registry.make(f"{file}:free")

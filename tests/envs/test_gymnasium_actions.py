@@ -70,10 +70,6 @@ def test_chance_is_known_from_the_tables():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        (
-            "Pendulum-v1",
-            r"only Discrete actions can be played so far: play a grid of K values a dimension, Pendulum-v1:bins=K",
-        ),
         ("Pendulum-v1:bins=x", "bins is 'x'; write a whole number"),
         ("Pendulum-v1:bins=5000", "5,000 actions, 4,096 is the limit"),
         ("CartPole-v1:bins=3", r"its actions are Discrete\(2\); bins is for a bounded Box"),

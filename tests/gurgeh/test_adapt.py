@@ -103,8 +103,9 @@ def test_the_first_point_is_the_source_grown_by_the_game(runs):
         assert found[name]["mean"] == pytest.approx(float(known.mean()), rel=1e-5), name
 
 
-def test_the_study_says_what_came_out_and_the_monitor_finds_it_again(runs, capsys):
-    study = runs / "study"
+def test_the_study_says_what_came_out_and_the_monitor_finds_it_again(runs, tmp_path, capsys):
+    study = tmp_path / "study"
+    shutil.copytree(runs / "study", study)
     records = lines(study / "transfer.jsonl")
     assert [record["schema"] for record in records].count("monitor.transfer/1") == 3
     for record in records:
@@ -289,6 +290,8 @@ def test_sequences_scale_and_behaviour_are_read_from_ordinary_runs(runs, tmp_pat
         validate(record)
     assert cli.main(["scale", str(tmp_path)]) == 0
     assert "no fit" in capsys.readouterr().out
+    assert cli.main(["scale", str(tmp_path), "--series", "plicy"]) == 2
+    assert "no run has the series 'plicy'; there are policy, value" in capsys.readouterr().err
     assert cli.main(["transfer", str(tmp_path / "one")]) == 2
     assert "nothing here" in capsys.readouterr().err
 

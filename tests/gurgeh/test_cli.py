@@ -131,7 +131,8 @@ def test_ctrl_c(command, capsys):
         (["prob"], "unknown 'prob'; did you mean 'probe'?"),
         (["probe", "x", "--level", "hihg"], "did you mean 'high'?"),
         (["probe", "x", "--level", "7"], "choose from low, high"),
-        (["probe", "x", "--lev", "low"], "unrecognized arguments: --lev low"),
+        (["probe", "x", "--lev", "low"], "unrecognized arguments: --lev low; did you mean --level? (see gurgeh probe"),
+        (["probe", "x", "y", "--zzz"], "unrecognized arguments: y --zzz (see gurgeh probe --help)"),
         (["probe"], "the following arguments are required: what"),
     ],
 )
@@ -141,6 +142,16 @@ def test_wrong_usage_is_one_line(command, capsys, argv, message):
     assert message in captured.err
     assert captured.err.startswith("gurgeh: error: ")
     assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "command", [["games", "play", "tictactoe"], ["games", "check", "tictactoe"], ["evaluate", "random"], ["arena"]]
+)
+@pytest.mark.parametrize("seed", ["-1", "4294967296", "1.5"])
+def test_a_seed_that_is_none_is_one_line(command, seed, capsys):
+    assert cli.main([*command, f"--seed={seed}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"argument --seed: must be a whole number from 0 to 4294967295, found '{seed}'" in line
 
 
 def test_no_command_shows_help(command, capsys):

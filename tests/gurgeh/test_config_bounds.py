@@ -30,6 +30,12 @@ def test_meaningless_numbers_are_refused(section, name, value):
         dataclasses.replace(SECTIONS[section], **{name: value})
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_that_no_generator_takes_are_refused(seed):
+    with pytest.raises(ValueError, match=f"seed must be from 0 to 4294967295, found {seed}"):
+        RunConfig(seed=seed)
+
+
 @pytest.mark.parametrize(
     ("section", "name", "value"),
     [("replay", "correction_exponent", 9.0), ("replay", "priority_exponent", 2.0), ("learner", "weight_decay", 50.0),

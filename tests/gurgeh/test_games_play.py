@@ -51,6 +51,7 @@ def test_a_script_that_ends_early_stops_the_game(capsys):
     [
         (["tictactoe", "--opponent", "self", "--moves", "4,4"], "move 2 of the script: cell 1 1 is not legal here"),
         (["tictactoe", "--moves", "9"], "move 1 of the script: '9' is no move: type a number from 0 to 8"),
+        (["tictactoe", "--moves", "\u00b2"], "is no move: type a number from 0 to 8"),
         (["tictactoe", "--moves", "4 0 8"], "moves are separated by commas or lines"),
         (["tictactoe", "--opponent", "nobody", "--moves", "4"], "unknown player 'nobody'"),
         (["tictactoe", "--seat", "2"], "--seat must be from 0 to 1"),

@@ -94,6 +94,7 @@ def test_a_run_that_could_never_end_so_is_refused(settings, message):
 @pytest.mark.parametrize(
     ("goal", "message"),
     [
+        ("tictactoe optimal >= 1.2.3", "is not written GAME MEASURE"),
         ("connect_four win against perfect >= 0.1", "no perfect player"),
         ("tictactoe win against mcts:0 >= 0.1", "mcts:N"),
         ("tictactoe win against tacticain2 >= 0.1", "neither"),

@@ -79,6 +79,16 @@ def test_a_rising_loss_counts_as_settled():
     assert played(Schedule(config, ["a", "b"]), 50, lambda game, age: 1.0 + age)[1] == ("b", 20)
 
 
+def test_losses_of_densities_may_be_negative():
+    config = ScheduleConfig(rule="settled", window=10, tolerance=0.02)
+    for before, after, settled in ((-1.0, -1.1, False), (-1.0, -1.01, True), (-1.0, -0.9, True)):
+        schedule = Schedule(config, ["one", "two"])
+        schedule.join("one", 0)
+        for loss in [before] * 10 + [after] * 10:
+            schedule.observe(loss)
+        assert schedule.due(20) == ["two"] * settled, after
+
+
 def test_settled_has_a_limit():
     config = ScheduleConfig(rule="settled", window=10, longest=30)
     joined = played(Schedule(config, ["a", "b", "c"]), 90, lambda game, age: 0.5 ** (age / 10))

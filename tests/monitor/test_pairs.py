@@ -129,6 +129,13 @@ def play(toy, last=300, config=CONFIG):
     return out
 
 
+def test_records_say_how_many_positions_there_were():
+    out = play(Toy(0), last=50, config=dataclasses.replace(CONFIG, sharing_size=2 * ROWS))
+    shared = [record for record in out["monitor"] if record["schema"] == SHARING]
+    assert {r["positions"] for r in shared if r["measure"] == "probe"} == {ROWS}
+    assert {r["positions"] for r in shared if r["measure"] == "tag"} == {64}
+
+
 @pytest.mark.parametrize("same", [True, False])
 def test_raw_inputs_are_a_null_only_where_the_network_could_hand_them_on(same):
     records = [r for r in play(Toy(0, same_inputs=same), last=80)["monitor"] if r.get("measure") == "probe"]

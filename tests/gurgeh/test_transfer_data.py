@@ -1,10 +1,10 @@
-"""Games that joined later against runs of them alone: which runs of a folder are compared with which."""
+"""Which folders are runs, and which of them are compared: games that joined later against runs of them alone."""
 
 import pytest
 import yaml
 from synthetic_run import make_run
 
-from gurgeh.transfer_data import behaviour_of
+from gurgeh.transfer_data import behaviour_of, runs_in
 
 GROWN = {"tictactoe": 0, "CartPole-v1": 100}
 
@@ -32,3 +32,10 @@ def test_runs_that_differ_in_their_games_alone_are_compared(folders):
 
 def test_a_larger_network_is_not_compared_with_a_smaller_one(folders):
     assert behaviour_of(folders(64, 32), "dynamics_1") == ([], [])
+
+
+def test_a_run_that_was_killed_while_it_was_made_is_none(tmp_path):
+    for name in ("whole", ".creating-half-77"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text("seed: 0\n")
+    assert runs_in([tmp_path]) == [tmp_path / "whole"]
