@@ -129,7 +129,7 @@ class LeftAligned(Errand):
     def observe(self, state):
         shown = super().observe(state).clone()
         said = self.spec.commands(shown)
-        order = (said == tokens.PADDING).long().argsort(2, stable=True)
+        order = (said == tokens.PADDING).long().argsort(dim=2, stable=True)
         said.copy_(said.gather(2, order))
         return shown
 

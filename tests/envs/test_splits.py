@@ -38,7 +38,7 @@ def test_families_of_native_games_are_on_a_side_of_some_split():
     native = {
         registry.make(name).spec.family for name in next(iter(registry.groups()))[1] if not name.startswith("digits")
     }
-    assert native - sides == {"2048", "dice", "scrambled", "classic_control", "matrix", "poker", "words"}
+    assert native - sides == {"2048", "aim", "dice", "scrambled", "classic_control", "matrix", "poker", "words"}
 
 
 def test_sides():

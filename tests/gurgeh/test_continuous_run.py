@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from test_train import SMALL, assert_same_run, train
 
+from agents.network import MultiGameNetwork, NetworkConfig
 from envs import registry
 from gurgeh import cli
 from gurgeh.export import export
+from gurgeh.frozen_losses import frozen_losses
+from gurgeh.measure import measure
 from gurgeh.play import find_move
 from gurgeh.records import read_records
 from gurgeh.replay import frames, open_records, verify
@@ -50,6 +55,25 @@ def test_the_monitor_follows_the_played_points_and_has_no_policy_loss(run):
     torch.testing.assert_close(frozen.reward[rows, 0, 0], -lost.mean(1)[rows])
     assert not bool(frozen.valid[:, 1].any())
     assert not bool(frozen.point[:, 1].any())
+
+
+@pytest.mark.parametrize("together", [False, True])
+@torch.no_grad()
+def test_measured_losses_follow_the_points_that_were_played(together):
+    game = registry.make("pendulum:continuous")
+    network = MultiGameNetwork(NetworkConfig(width=16, hidden=32), [game.spec], seed=1)
+    torch.nn.init.normal_(network.core.weight, std=0.3)  # heads begin at zero and would hide what they are told
+    frozen = build_frozen_set(game, 24, 3, 0)
+    other = dataclasses.replace(frozen, point=-frozen.point)
+    found = []
+    for rows in (frozen, other):
+        measure_ = measure(network, {game.spec.name: rows})
+        name = game.spec.name
+        found.append(measure_.losses_together([name], 24)[name] if together else measure_.losses(name, 24))
+    direct = frozen_losses(network, game.spec, frozen)
+    for name, row in direct.items():
+        np.testing.assert_allclose(found[0][name], row, atol=1e-5)
+    assert np.nanmax(abs(found[0]["reward@1"] - found[1]["reward@1"])) > 1e-3
 
 
 @pytest.mark.parametrize("simulations", [0, 3])

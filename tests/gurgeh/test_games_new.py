@@ -20,10 +20,10 @@ def test_a_new_game_passes_the_check_at_once(kind, tmp_path, capsys, monkeypatch
     assert "my_game.py keeps the contract" in shown
     assert "✗" not in shown
     lines = [line for line in shown.splitlines() if line.startswith(("✓", "–"))]
-    assert len(lines) == 18  # one line a check
+    assert len(lines) == 19  # one line a check
     if kind == "native":  # nothing is left out but what the game has not
         assert sorted(line.split(":")[0][3:] for line in lines if line.startswith("–")) == [
-            "chance", "commands", "golden playthrough", "symmetries",
+            "box of actions", "chance", "commands", "golden playthrough", "symmetries",
         ]  # fmt: skip
     assert main(["games", "info", "my_game.py"]) == 0
     assert main(["games", "play", "my_game.py", "--moves", "0,1", "--seed", "1"]) == 0
