@@ -5,7 +5,10 @@
 
 Power et al. (2022): trained on a part of the table of a + b mod p with weight decay, a network first remembers, its
 loss on the other pairs rises and stays high, and much later falls. Right step: where the accuracy on the held-out
-pairs, which the monitor never sees, passes one half.
+pairs, which the monitor never sees, passes one half. Beside it stands how the curve itself falls, read off without any
+test: the middle of the fall of the log loss from its peak (the monitor counts losses under `monitor.loss_floor` as
+that), and how many decades of steps lie between a tenth and nine tenths of it. A run must go on for a while after the
+fall, or nobody can say that it held.
 """
 
 from __future__ import annotations
@@ -16,12 +19,14 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
 from monitor.alone import events_from_losses
 from monitor.cadence import checkpoints
+from monitor.config import MonitorConfig
 from monitor.events import standing
 
 
@@ -60,12 +65,24 @@ def judge(rows: list[dict[str, float]]) -> dict:
     return {"events": events, "generalised": generalised}
 
 
+def described(rows: list[dict[str, float]], floor: float) -> dict[str, float]:
+    """{"middle", "decades"} of the fall of the log loss from its peak to its least value, by interpolation; no test."""
+    x = np.log10([row["step"] for row in rows])
+    y = np.log([max(row["loss"], floor) for row in rows])
+    peak = int(y.argmax())
+    x, fallen = x[peak:], np.maximum.accumulate((y[peak] - y[peak:]) / max(y[peak] - y.min(), 1e-12))
+    low, middle, high = np.interp([0.1, 0.5, 0.9], fallen, x)
+    return {"middle": float(10**middle), "decades": float(high - low)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="CSV of the run")
     parser.add_argument("--modulus", type=int, default=59)
-    parser.add_argument("--share", type=float, default=0.4, help="of all pairs that is trained on")
-    parser.add_argument("--updates", type=int, default=10_000)
+    parser.add_argument(
+        "--share", type=float, default=0.5, help="of all pairs that is trained on (default: %(default)s)"
+    )
+    parser.add_argument("--updates", type=int, default=20_000, help="(default: %(default)s)")
     parser.add_argument("--decay", type=float, default=1.0)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
@@ -82,6 +99,11 @@ def main() -> None:
         print(json.dumps(event))
     falls = [e for e in answer["events"] if e["type"] in ("breakthrough", "drop") and e["status"] == "confirmed"]
     print(f"held-out accuracy passed one half at step {answer['generalised']}")
+    shape = described(rows, MonitorConfig().loss_floor)
+    print(f"middle of the fall of the log loss: {shape['middle']:.0f}; {shape['decades']:.2f} decades between a tenth "
+          "and nine tenths of it")  # fmt: skip
+    if not falls:
+        print("no fall was confirmed")
     for fall in falls:
         off = math.log10(fall["step"] / answer["generalised"]) if answer["generalised"] else math.nan
         print(f"{fall['type']} at {fall['step']}, {off:+.3f} decades from it")
