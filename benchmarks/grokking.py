@@ -79,7 +79,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="CSV of the run")
     parser.add_argument("--modulus", type=int, default=59)
-    parser.add_argument("--share", type=float, default=0.5, help="of all pairs that is trained on (default: %(default)s)")
+    parser.add_argument(
+        "--share", type=float, default=0.5, help="of all pairs that is trained on (default: %(default)s)"
+    )
     parser.add_argument("--updates", type=int, default=20_000, help="(default: %(default)s)")
     parser.add_argument("--decay", type=float, default=1.0)
     parser.add_argument("--rate", type=float, default=1e-3)

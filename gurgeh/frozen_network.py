@@ -54,8 +54,8 @@ class FrozenNetwork:
 
     @torch.no_grad()
     def heads_in_two(self, game: Tensor, latent: Tensor, action: Tensor, judged: int) -> tuple[Heads, Heads]:
-        """The same of the first `judged` rows and of those behind them, of which policy and value are not asked for, nor
-        anything before the first move: what is said there means nothing."""
+        """The same of the first `judged` rows and of those behind them, of which policy and value are not asked for,
+        nor anything before the first move: what is said there means nothing."""
         network, trunk = self.network, self.network.trunk
         count, steps = action.shape
         if not (can_fuse(network) and isinstance(trunk, MLPTrunk)):
