@@ -103,6 +103,13 @@ class Collector:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """ValueError for the state of another number of copies."""
+        saved, copies, field = len(state["length"]), self.environment.num_copies, copies_field(self.spec)
+        if saved != copies:
+            raise ValueError(
+                f"{self.spec.name}: saved with {saved} copies, now there are {copies}; "
+                f"go on with selfplay.{field}={saved}"
+            )
         self.timestep = self.environment.load_state_dict(state["environment"])
         self.generator.set_state(state["generator"])
         self.num_steps = state["num_steps"]

@@ -177,6 +177,13 @@ def test_greedy_copies_play_the_best_move_of_the_policy_and_the_others_do_not_al
     assert not best[:, :4].all(), "moves of an opening are random all the same"
 
 
+def test_a_saved_number_of_copies_that_is_not_the_present_one_names_the_setting():
+    (few,), (many,) = (players(["tictactoe"], None, copies=copies)[0].values() for copies in (4, 6))
+    said = r"tictactoe: saved with 4 copies, now there are 6; go on with selfplay\.copies=4"
+    with pytest.raises(ValueError, match=said):
+        many.load_state_dict(few.state_dict())
+
+
 def test_no_openings_when_none_are_asked_for():
     network = tiny_network(["tictactoe"])
     _, buffers, _, _ = play(["tictactoe"], network, 12, random_plies=0, simulations=1, explore=0.0)
