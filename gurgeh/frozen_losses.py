@@ -135,12 +135,20 @@ def losses_of_games(
     For games with a table of moves (no commands that vary, no box), all followed along the same number of moves.
     """
     games, specs = network.network.games, network.network.specs
-    index = [games[rows.game] for rows, _, _ in parts]
-    counts = [len(latent) for _, _, latent in parts]
+    judged = [targets.optimal is not None or targets.value is not None for _, targets, _ in parts]
+    order = sorted(range(len(parts)), key=lambda place: not judged[place])  # those without such targets come last
+    index = [games[parts[place][0].game] for place in order]
+    counts = [len(parts[place][2]) for place in order]
     game = torch.tensor(index).repeat_interleave(torch.tensor(counts))
-    action = torch.cat([rows.action[:, :moves] for rows, _, _ in parts])
-    said = heads_of_games(network.heads(game, torch.cat([latent for _, _, latent in parts]), action), counts)
-    return [_named(specs[i], heads, targets) for i, heads, (_, targets, _) in zip(index, said, parts, strict=True)]
+    latent = torch.cat([parts[place][2] for place in order])
+    action = torch.cat([parts[place][0].action[:, :moves] for place in order])
+    last = sum(judged)
+    first, rest = network.heads_in_two(game, latent, action, sum(counts[:last]))
+    said = [*heads_of_games(first, counts[:last]), *heads_of_games(rest, counts[last:])]
+    found = {
+        place: _named(specs[i], heads, parts[place][1]) for place, i, heads in zip(order, index, said, strict=True)
+    }
+    return [found[place] for place in range(len(parts))]
 
 
 def heads_of_games(said: Heads, counts: list[int]) -> list[Heads]:

@@ -50,13 +50,20 @@ class FrozenNetwork:
     def heads(self, game: Tensor, latent: Tensor, action: Tensor) -> Heads:
         """[K + 1, N, *] what is said at latent [N, L, D] and after each of the moves action [N, K] of games [N] whose
         commands do not vary."""
+        return self.heads_in_two(game, latent, action, len(game))[0]
+
+    @torch.no_grad()
+    def heads_in_two(self, game: Tensor, latent: Tensor, action: Tensor, judged: int) -> tuple[Heads, Heads]:
+        """The same of the first `judged` rows and of those behind them, of which policy and value are not asked for,
+        nor anything before the first move: what is said there means nothing."""
         network, trunk = self.network, self.network.trunk
         count, steps = action.shape
         if not (can_fuse(network) and isinstance(trunk, MLPTrunk)):
             latents = unroll(network, game, latent, action)
             said = network.heads(latents.flatten(0, 1), game.repeat(steps + 1))
-            return Heads(*(part.unflatten(0, latents.shape[:2]) for part in said))
-        width = network.width
+            whole = [part.unflatten(0, latents.shape[:2]) for part in said]
+            return Heads(*(part[:, :judged] for part in whole)), Heads(*(part[:, judged:] for part in whole))
+        width, core = network.width, network.core
         latents = self._room("latents", (steps + 1) * count, width).view(steps + 1, count, width)
         latents[0] = latent[:, 0]
         condition = network.condition(game[:, None].expand(-1, steps), action)
@@ -67,9 +74,36 @@ class FrozenNetwork:
                 _linear_(inward, token, hidden).add_(condition[:, step]).relu_()
                 token = F.layer_norm(_linear_(outward, hidden, between).add_(token), (width,))
             latents[step + 1] = token
-        rows = (steps + 1) * count
-        read = _linear_(network.torso, latents.view(rows, width), self._room("read", rows, network.config.hidden))
-        return Heads(*(part.unflatten(0, (steps + 1, count)) for part in self._said(read.relu_(), game)))
+        whole = self._said(self._read(latents[:, :judged]), game[:judged])
+        whole = Heads(*(part.unflatten(0, (steps + 1, judged)) for part in whole))
+        behind, first = count - judged, core.sizes[0] + core.num_bins
+        # The rest of the rows are reward, continuation and mover; of the position itself they mean nothing either.
+        rest = self._room("rest", (steps + 1) * behind, len(core.weight) - first)
+        torch.addmm(core.bias[first:], self._read(latents[1:, judged:]), core.weight[first:].T, out=rest[behind:])
+        reward, continuation, mover = rest.unflatten(0, (steps + 1, behind)).split([core.num_bins, *core.sizes[2:]], 2)
+        reward = reward[:, :, None]
+        return whole, Heads(reward, reward, reward, continuation[:, :, 0], mover)
+
+    def _read(self, latents: Tensor) -> Tensor:
+        """[R * N, H] what the torso puts out of latents [R, N, D]; valid until the next call."""
+        rows = latents.flatten(0, 1)
+        return _linear_(self.network.torso, rows, self._room("read", len(rows), self.network.config.hidden)).relu_()
+
+    @torch.no_grad()
+    def activity(self, game: Tensor, latent: Tensor, action: Tensor | None) -> dict[str, np.ndarray] | None:
+        """Layer -> [N, units] |activation| of the hidden layers after one move action [N] (None: before any) at latent
+        [N, L, D]; None for networks that `can_fuse` does not know."""
+        network, trunk, found = self.network, self.network.trunk, {}
+        if not (can_fuse(network) and isinstance(trunk, MLPTrunk)):
+            return None
+        token = latent[:, 0]
+        if action is not None:
+            condition = network.condition(game, action)
+            for number, (inward, outward) in enumerate(zip(trunk.inward, trunk.outward, strict=True)):
+                hidden = F.relu(inward(token) + condition)
+                found[f"trunk.activations.{number}"] = hidden.numpy()  # nothing is below 0
+                token = F.layer_norm(token + outward(hidden), (network.width,))
+        return found | {"activation": F.relu(network.torso(token)).numpy()}
 
     def _said(self, read: Tensor, game: Tensor) -> Heads:
         """Heads [R * N, *] of what the torso puts out [R * N, H], the rows of games [N] again and again."""
@@ -79,7 +113,7 @@ class FrozenNetwork:
         if len(network.policy_blocks):
             policy = torch.cat([policy, *(block(read) for block in network.policy_blocks)], 1)
         value, reward = scalars.unflatten(1, (2, core.num_bins)).split(1, 1)
-        logits = policy.gather(1, network.tables.action_row[game].repeat(len(read) // len(game), 1))
+        logits = policy.gather(1, network.tables.action_row[game].repeat(len(read) // max(1, len(game)), 1))
         return Heads(logits, value, reward, continuation[:, 0], mover)
 
     @torch.no_grad()

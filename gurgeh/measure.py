@@ -95,13 +95,17 @@ def measure(network: MultiGameNetwork, sets: dict[str, FrozenSet], moves: int | 
                 found |= zip(group, losses_of_games(asked, shown, moves), strict=True)
             return {game: found[game] if game in found else losses(game, size) for game in games}
 
+    def active(part: Chunk) -> dict[str, np.ndarray]:
+        game, rows = part.rows.game, part.rows
+        index = torch.full((len(rows.phase),), network.games[game])
+        found = asked.activity(index, latent(part), rows.action[:, 0] if moves != 0 else None)
+        return activations(network, game, rows, moves != 0, latent(part)) if found is None else found
+
     return Measure(
         losses=losses,
         phase=lambda game, size: sets[game].phase[:size].numpy(),
         latents=lambda game, size: in_chunks(game, size, lambda part: {"": latent(part).flatten(1).numpy()})[""],
-        activations=lambda game, size: in_chunks(
-            game, size, lambda part: activations(network, game, part.rows, moves != 0, latent(part))
-        ),
+        activations=lambda game, size: in_chunks(game, size, active),
         sharing=sharing_measure(network, sets, moves, moment),
         moment=moment,
         losses_together=losses_together,

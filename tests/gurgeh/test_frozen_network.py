@@ -9,7 +9,7 @@ from agents.network import Heads, MultiGameNetwork, NetworkConfig
 from envs.registry import make
 from gurgeh.frozen_losses import heads_apart
 from gurgeh.frozen_network import FrozenNetwork
-from gurgeh.measure import measure
+from gurgeh.measure import activations, measure
 from gurgeh.moment import Moment
 from gurgeh.validation import build_frozen_set
 from monitor.measures import Ablation
@@ -125,3 +125,36 @@ def test_ablated_heads_are_those_of_the_hooks(frozen, game, blocks):
         torch.testing.assert_close(mine, theirs.unflatten(1, (copies, len(rows))), atol=2e-5, rtol=1e-4)
     np.testing.assert_allclose(variance.numpy(), ablation.variance, rtol=1e-4, atol=1e-6)
     assert not torch.allclose(said.reward[1:, 1], said.reward[1:, 0])
+
+
+def test_rows_without_targets_are_asked_for_what_they_are_judged_by(frozen):
+    real = network()
+    rows = [frozen["tictactoe"], frozen["CartPole-v1"]]
+    game = torch.cat([torch.full((len(part),), real.games[part.game]) for part in rows])
+    action = torch.cat([part.action for part in rows])
+    with torch.no_grad():
+        latent = torch.cat([real.represent(part.game, part.observation) for part in rows])
+    asked = FrozenNetwork(real)
+    whole = Heads(*(part.clone() for part in asked.heads(game, latent, action)))
+    for judged in (len(rows[0]), 0):
+        first, rest = asked.heads_in_two(game, latent, action, judged)
+        for mine, theirs in zip(first, whole, strict=True):
+            torch.testing.assert_close(mine, theirs[:, :judged])
+        for name in ("reward", "continuation", "next_mover"):
+            mine, theirs = getattr(rest, name)[1:], getattr(whole, name)[1:, judged:]
+            torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("move", [True, False])
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_activity_is_that_of_the_layers(frozen, blocks, move):
+    real, rows = network(blocks=blocks), frozen["tictactoe"]
+    slow = activations(real, "tictactoe", rows, move)
+    with torch.no_grad():
+        latent = real.represent("tictactoe", rows.observation)
+    index = torch.zeros(len(rows), dtype=torch.int64)
+    found = FrozenNetwork(real).activity(index, latent, rows.action[:, 0] if move else None)
+    assert list(found) == list(slow)
+    for name, activity in slow.items():
+        np.testing.assert_allclose(found[name], activity, atol=1e-5)
+    assert FrozenNetwork(network(trunk="resnet")).activity(index, latent, None) is None
