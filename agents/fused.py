@@ -485,7 +485,7 @@ def _losses_(
                 y[j] = zero
             if known:
                 for a in range(count):
-                    y[keys[a]] = w * (mass[a] / whole * share - policy[i, k, a])
+                    y[keys[a]] += w * (mass[a] / whole * share - policy[i, k, a])
 
             part = y[num_policy:first_reward]
             target = value[i, k] / scale

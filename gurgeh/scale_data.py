@@ -13,7 +13,7 @@ from gurgeh.config import RunConfig
 from gurgeh.configure import from_dict, to_dict
 from gurgeh.initial import without_seed
 from gurgeh.rundir import RunDirectory
-from gurgeh.transfer_data import checked, read_adaptations
+from gurgeh.transfer_data import check_names, checked, read_adaptations
 from monitor.events import standing
 from monitor.meta_onset import faster_by_run
 from monitor.records import LOSS
@@ -22,8 +22,10 @@ from monitor.scale_records import ScaledRun, scale_records
 
 
 def scale_of(folders: Sequence[Path], series: str) -> list[dict[str, Any]]:
-    """The records over scale of runs; runs that adapt are no rows of their own and say whether others learn faster."""
+    """The records over scale of runs; runs that adapt are no rows of their own and say whether others learn faster.
+    ValueError for two runs of one name."""
     adapting = [folder for folder in folders if (folder / "adaptation.jsonl").exists()]
+    check_names([folder for folder in folders if folder not in adapting])
     faster, unknown = {}, {}
     try:
         faster = faster_by_run(read_adaptations(adapting))

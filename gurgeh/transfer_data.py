@@ -95,7 +95,8 @@ def stored_events(folder: Path) -> list[dict[str, Any]] | None:
 
 
 def sequence_of(folder: Path, series: str, alone: Sequence[Path] = ()) -> dict[str, Any]:
-    """The `monitor.sequence/1` record of a run. alone: runs of single games, for Continual World's forward transfer."""
+    """The `monitor.sequence/1` record of a run. alone: runs of single games, for Continual World's forward transfer;
+    those with other settings of network or learner are no comparison and are left out."""
     run = RunDirectory.open(folder)
     measured, ledger = checked(run, "monitor", "ledger")
     records = in_order(measured, ledger)
@@ -121,8 +122,9 @@ def sequence_of(folder: Path, series: str, alone: Sequence[Path] = ()) -> dict[s
             untrained[game] = float(np.nanmean(values[series]))
     singles = {}
     for path in alone:
-        curves = score_curves(RunDirectory.open(path))
-        if len(curves) == 1:
+        single = RunDirectory.open(path)
+        curves = score_curves(single)
+        if len(curves) == 1 and _learns_as(single) == _learns_as(run):
             game, curve = next(iter(curves.items()))
             if not isinstance(curve, str):
                 singles.setdefault(game, curve)
@@ -172,21 +174,33 @@ def check_series(folders: Sequence[Path], series: str) -> None:
         raise ValueError(f"no run has the series {series!r}; {there}")
 
 
-def learning_curve_of(folders: Sequence[Path], series: str) -> dict[str, Any] | None:
-    """The `monitor.learning_curve/1` record of runs whose games joined one after another; None where there are none."""
-    runs = [in_order(*checked(RunDirectory.open(folder), "monitor", "ledger")) for folder in folders]
-    runs = [records for records in runs if len(set(introductions(records).values())) > 1]
-    if not runs:
-        return None
-    record = learning_curve_record(runs, series)
-    validate(record)
-    return record
+def learning_curves_of(folders: Sequence[Path], series: str) -> list[dict[str, Any]]:
+    """The `monitor.learning_curve/1` records of runs whose games joined one after another: one for each kind of network
+    and learner among them."""
+    kinds: dict[str, list[list[dict[str, Any]]]] = {}
+    for run in map(RunDirectory.open, folders):
+        records = in_order(*checked(run, "monitor", "ledger"))
+        if len(set(introductions(records).values())) > 1:
+            kinds.setdefault(_learns_as(run), []).append(records)
+    found = [learning_curve_record(runs, series) for runs in kinds.values()]
+    for record in found:
+        validate(record)
+    return found
+
+
+def check_names(folders: Sequence[Path]) -> None:
+    """ValueError for two runs of one name: records over several runs tell them by it."""
+    named: dict[str, Path] = {}
+    for folder in map(Path.resolve, folders):
+        other = named.setdefault(folder.name, folder)
+        if other != folder:
+            raise ValueError(f"{other} and {folder} have the same name; rename one of the folders to compare them")
 
 
 def behaviour_of(folders: Sequence[Path], series: str):
     """(records, events): how games that joined later learn against runs of them alone, and the onsets of sharing that
     this and the runs' own measures show. Compared are runs with the same settings of network and learner. Events of
-    runs whose own measures alone show them are not repeated."""
+    runs whose own measures alone show them are not repeated. ValueError for two runs of one name."""
     records = {folder: in_order(*checked(RunDirectory.open(folder), "monitor", "ledger")) for folder in folders}
     seeds = {folder: RunDirectory.open(folder).config["seed"] for folder in folders}
     kinds = {folder: _learns_as(RunDirectory.open(folder)) for folder in folders}
@@ -196,6 +210,7 @@ def behaviour_of(folders: Sequence[Path], series: str):
         if len(games := introductions(records[folder])) == 1 and not _has_first_weights(folder)
     }
     grown = [folder for folder in folders if len(set(introductions(records[folder]).values())) > 1]
+    check_names(grown)
     joined: dict[str, dict[Path, Joined]] = {}  # a kind is compared by itself: its runs differ in their seeds alone
     for folder in grown:
         alone = {

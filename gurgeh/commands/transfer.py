@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from gurgeh.transfer_data import (
         adaptation_records,
         behaviour_of,
-        learning_curve_of,
+        learning_curves_of,
         runs_in,
         sequence_of,
         series_of,
@@ -57,10 +57,10 @@ def run(args: argparse.Namespace) -> int:
         several = [folder for folder in others if len(_games(folder)) > 1]
         records = [sequence_of(folder, series, singles) for folder in several] + records
         if len(others) > 1:
-            curve = learning_curve_of(several, series)
+            curves = learning_curves_of(several, series)
             alone = [f for f in (*others, *adapting, *(runs_in(args.alone) if args.alone else ())) if f not in several]
             behaviour, onsets = behaviour_of([*several, *dict.fromkeys(alone)], series)
-            records += [*([curve] if curve else []), *behaviour]
+            records += [*curves, *behaviour]
             events = [*events, *onsets]
     for record in (*records, *events):
         validate(record)
@@ -182,7 +182,8 @@ def _sequence(record: dict[str, Any]) -> list[str]:
 def _curve(record: dict[str, Any]) -> list[str]:
     from gurgeh.commands.scale import interval
 
-    head = f"learning curve over games: {record['series']}, {record['runs']} runs"
+    names = ", ".join(dict.fromkeys(point["run"] for point in record["points"]))
+    head = f"learning curve over games: {record['series']}, {record['runs']} runs{f' ({names})' if names else ''}"
     if record["beta"]["refused"]:
         return [f"{head}: refused: {record['beta']['refused']}"]
     return [

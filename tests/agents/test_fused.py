@@ -79,6 +79,19 @@ def test_same_losses_and_gradients_as_autograd(games, network, consistency):
             torch.testing.assert_close(got[name], weight, rtol=2e-4, atol=1e-6, msg=name)
 
 
+def test_actions_that_share_a_key_share_its_gradient():
+    """A plug-in whose game was never checked can have two moves that the network cannot tell apart."""
+    learner, buffers = learner_of(["tictactoe"])
+    table = learner.network.tables.action_row
+    table[0, 4] = table[0, 2]
+    state = learner.generator.get_state()
+    _, total, wanted = gradients(learner, buffers, state, fused=False)
+    _, fused_total, got = gradients(learner, buffers, state, fused=True)
+    assert fused_total == pytest.approx(total, rel=1e-5)
+    for name, weight in wanted.items():
+        torch.testing.assert_close(got[name], weight, rtol=2e-4, atol=1e-6, msg=name)
+
+
 def test_what_is_not_fused():
     learner, _ = learner_of(["tictactoe"], NetworkConfig(trunk="resnet", width=8, hidden=8, latent_grid=3), updates=1)
     assert not can_fuse(learner.network)

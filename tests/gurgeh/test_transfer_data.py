@@ -4,7 +4,8 @@ import pytest
 import yaml
 from synthetic_run import make_run
 
-from gurgeh.transfer_data import behaviour_of, runs_in
+from gurgeh.scale_data import scale_of
+from gurgeh.transfer_data import behaviour_of, learning_curves_of, runs_in
 
 GROWN = {"tictactoe": 0, "CartPole-v1": 100}
 
@@ -39,3 +40,22 @@ def test_a_run_that_was_killed_while_it_was_made_is_none(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.yaml").write_text("seed: 0\n")
     assert runs_in([tmp_path]) == [tmp_path / "whole"]
+
+
+def test_learning_curves_are_of_runs_that_learn_alike(tmp_path):
+    folders = []
+    for name, width in (("one", 32), ("two", 32), ("large", 64)):
+        folder = make_run(tmp_path / name, GROWN, last=400, forget=False, falls=False)
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        (folder / "config.yaml").write_text(yaml.safe_dump(config | {"network": {"width": width}}))
+        folders.append(folder)
+    records = learning_curves_of(folders, "dynamics_1")
+    assert [{point["run"] for point in record["points"]} for record in records] == [{"one", "two"}, {"large"}]
+
+
+def test_runs_of_one_name_are_refused_where_the_name_tells_them(tmp_path):
+    folders = [make_run(tmp_path / f"seed{n}" / "demo", GROWN, last=400, forget=False, falls=False) for n in (0, 1)]
+    with pytest.raises(ValueError, match="have the same name; rename one"):
+        behaviour_of(folders, "dynamics_1")
+    with pytest.raises(ValueError, match="have the same name; rename one"):
+        scale_of(folders, "dynamics_1")
